@@ -1,0 +1,44 @@
+# The front door. `make` alone prints what there is.
+PYTHON ?= python3
+TORCH ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(VENV)/.done  ## a virtual environment with everything (TORCH="torch==... --index-url ..." for another build)
+
+$(VENV)/.done: setup.cfg constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH),$(TORCH),-c constraints.txt torch)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH),,-c constraints.txt) -e '.[dev]'
+	@touch $@
+
+demo: setup  ## the main job on the embedded data set: pretraining, probes, fine-tuning, table and report
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh experiments/demo/run.sh
+
+test: setup  ## all tests but the slow ones
+	$(BIN)/python -m pytest -q
+
+test-slow: setup  ## the slow tests: kill and resume, processes, wheel
+	$(BIN)/python -m pytest -q -m slow
+
+check: setup  ## format, lint and types, as pre-commit runs them
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format:  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## every performance claim, measured on this machine
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:  ## remove what was built or cached; data and outputs stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

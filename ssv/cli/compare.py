@@ -1,0 +1,32 @@
+"""``ssv compare``: a table here, a report to mail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+KEYS = {"outputs", "runs", "html"}
+
+
+def run(config: dict[str, Any]) -> int:
+    """Collect, print, write."""
+    from rich.console import Console
+
+    from ssv.cli.errors import UserError
+    from ssv.report.collect import collect
+    from ssv.report.html import write_html
+    from ssv.report.table import print_table
+
+    outputs = Path(config["outputs"])
+    patterns = config["runs"] if isinstance(config["runs"], list) else [config["runs"]]
+    if not outputs.is_dir():
+        raise UserError(f"outputs={outputs} is no folder; runs are looked for in its sub-folders")
+    comparison = collect(outputs, patterns)
+    if not comparison.runs:
+        raise UserError(f"no run in {outputs} matches {', '.join(patterns)}; `ssv pretrain` makes one")
+    print_table(comparison, Console())
+    html = Path(config["html"] or outputs / "compare.html")
+    html.parent.mkdir(parents=True, exist_ok=True)
+    write_html(comparison, html)
+    print(f"report: {html}")
+    return 0

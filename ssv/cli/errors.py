@@ -1,0 +1,89 @@
+"""A user's mistake becomes one line that says what to do; everything here is about finding that line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class UserError(Exception):
+    """A mistake of whoever typed the command: one line, exit code 2."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The words ``; did you mean 'x'?`` or nothing."""
+    options = list(known)
+    found = difflib.get_close_matches(word, options, n=1, cutoff=0.55)
+    if not found:  # a short form of a long name: 'sped' for 'speed_prediction'
+        parts = {part: option for option in options for part in option.split("_")}
+        found = [parts[m] for m in difflib.get_close_matches(word, list(parts), n=1, cutoff=0.7)]
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def from_hydra(error: Exception, keys: Iterable[str]) -> str:
+    """Hydra's complaint in one line. ``keys`` are the full names that may be set."""
+    text = str(error)
+    options = getattr(error, "options", None)
+    missing = re.search(r"Could not find '([^']+)'", text) or re.search(r"Could not load '([^']+)'", text)
+    if missing:
+        group, _, name = missing.group(1).rpartition("/")
+        if options:
+            known = ", ".join(options)
+            return f"unknown {group} '{name}'{nearest(name, options)} (known: {known})"
+        return f"nothing is called '{missing.group(1)}'{nearest(group or name, keys)}"
+    override = re.search(r"Could not override '([^']+)'", text)
+    if override:
+        return unknown_key(override.group(1), keys)
+    first = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return first[:400]
+
+
+def unknown_key(key: str, keys: Iterable[str]) -> str:
+    """One line about a key that does not exist."""
+    known = list(keys)
+    hint = nearest(key, known)
+    if not hint and "." in key:  # a slip in one part: compare within the parent
+        parent, _, leaf = key.rpartition(".")
+        siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
+        hint = nearest(leaf, siblings).replace("'", f"'{parent}.", 1)
+    return f"unknown key '{key}'{hint}"
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """One line and exit code for an error that has a cause outside our code, or None for a defect of ours.
+
+    Exit code 2: the command asks for something that cannot be. 1: the world failed (files, disk, broken videos).
+    """
+    from hydra.errors import InstantiationException
+
+    from ssv.data.readers.base import VideoError
+    from ssv.training.checkpoints import SaveError
+
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return explain(error.__cause__) or (one_line(error), 2)
+    if isinstance(error, UserError):
+        return one_line(error), 2
+    if isinstance(error, (VideoError, SaveError)):
+        return one_line(error), 1
+    if isinstance(error, (ValueError, FileNotFoundError)) and raised_by_us(error):
+        return one_line(error), 2
+    if isinstance(error, OSError):
+        return one_line(error), 1
+    return None
+
+
+def raised_by_us(error: BaseException) -> bool:
+    """Whether the raise statement stands in this package: then its text was written for the user."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and Path(trace.tb_frame.f_code.co_filename).resolve().is_relative_to(PACKAGE)
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error without line breaks."""
+    return " ".join(str(error).split())

@@ -1,0 +1,186 @@
+"""``ssv evaluate``: one evaluation of one set of weights makes one row."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssv.cli.errors import UserError
+from ssv.cli.run_folder import claim, commit, digest_tag, now, run_name
+
+if TYPE_CHECKING:
+    from ssv.backbones.base import Backbone
+    from ssv.data.datamodule import VideoDataModule
+    from ssv.evaluations.base import Evaluation
+
+RECALIBRATION_BATCHES = 16  # of the training batch size; means of batch norms settle within a few
+KEYS = {"weights", "inflate", "seed", "tag", "outputs", "data_root", "threads", "channels_last"}
+
+
+def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """What was chosen by name; the run folder itself is found from the weights."""
+    chosen = {group: str(choices[group]) for group in ("data", "evaluation")}
+    # Only what shapes the random network tells one random run from another.
+    shaping = [word for word in overrides if word.lstrip("+~").startswith("backbone.")]
+    return {"backbone": choices.get("backbone"), **chosen, "tag": config["tag"] or digest_tag(shaping)}
+
+
+def run(config: dict[str, Any]) -> int:
+    """Load, measure, write the row."""
+    import torch
+
+    from ssv.cli.build import build_data, instantiate_plain, quiet_lightning
+    from ssv.cli.dashboard import open_dashboard
+    from ssv.training.seeding import derive_seed, isolated_random
+
+    quiet_lightning()
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    if config["weights"] == "random" and not config.get("backbone"):
+        raise UserError("weights=random needs to know of which network: backbone=NAME (`ssv list backbone`)")
+    data = build_data({**config, "seed": config["seed"] or 0})
+    if config["weights"] == "random":
+        folder, file = make_random(config, data)
+    else:
+        folder, file = find_run(config)
+    backbone, provenance = load(config, file)
+    seed = config["seed"] if config["seed"] is not None else int(provenance.get("seed", 0))
+    evaluation: Evaluation = instantiate_plain(config["evaluation"])
+    backbone.to(**({"memory_format": torch.channels_last_3d} if config["channels_last"] else {}))  # type: ignore[call-overload]
+    trainer = instantiate_plain(config["trainer"])(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=True,  # evaluations draw their own; this is how they know that they may
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=str(folder),
+    )
+    started = time.perf_counter()
+    with warnings.catch_warnings(), isolated_random(derive_seed(seed, "evaluate")):
+        warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+        scores = evaluation.run(backbone, data, trainer)
+    seconds = time.perf_counter() - started
+    row = write_row(config, folder, file, backbone, evaluation, scores, seed, seconds)
+    label = f"{config['run']['evaluation']}/{config['run']['data']}"
+    dashboard_config = {**config, "run": {**read_identity(folder), "evaluation": config["run"]["evaluation"]}}
+    dashboard = open_dashboard(dashboard_config, folder, job_type=config["run"]["evaluation"], group=folder.name)
+    dashboard.summarise({**{f"{label}/{name}": value for name, value in scores.items()}, "protocol": row["protocol"]})
+    dashboard.close()
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    print(
+        f"{folder.name}: {label}  {figures}  ({seconds:.0f} s)\n  protocol: {row['protocol']}\n  row in {folder / 'scores.jsonl'}"
+    )
+    return 0
+
+
+def make_random(config: dict[str, Any], data: VideoDataModule) -> tuple[Path, Path]:
+    """The run folder of a random start, made on the first call: weights of the seed, batch norms measured on clips.
+
+    The start is the one a pretraining run of the same backbone and seed sets out from. Batch norms are measured on
+    training clips because statistics of zero and one would make the reference worse than it has to be.
+    """
+    import torch
+
+    from ssv.cli.build import build_backbone
+    from ssv.evaluations.features import recalibrate
+    from ssv.training.recorder import write_json
+    from ssv.training.seeding import derive_seed
+    from ssv.training.weights import save_backbone
+
+    seed = config["seed"] or 0
+    parts = {"pretext": "random", "backbone": config["run"]["backbone"], "data": config["run"]["data"]}
+    name = run_name(*parts.values(), config["run"]["tag"], seed=seed)
+    folder = Path(config["outputs"]) / name
+    described = {"name": name, **parts, "tag": config["run"]["tag"], "seed": seed}
+    with claim(folder, {"backbone": config["backbone"], "seed": seed, "run": described}, wait=True):
+        file = folder / "backbone.pt"
+        if not file.exists():
+            torch.manual_seed(derive_seed(seed, "weights"))
+            backbone = build_backbone(config)
+            loader = data.loader(data.split("fit"), data.sampler, data.crop, batch_size=data.batch_size, shuffle=True, seed=seed)
+            recalibrate(backbone, loader, RECALIBRATION_BATCHES)
+            save_backbone(file, backbone, {**described, "steps": 0, "clips_seen": 0, "recalibrated": True})
+            counts = {"step": 0, "steps": 0, "clips_seen": 0, "frames_seen": 0, "hours": 0.0}
+            write_json(folder / "status.json", {"state": "finished", **counts, "message": ""})
+    return folder, file
+
+
+def find_run(config: dict[str, Any]) -> tuple[Path, Path]:
+    """Folder and file behind ``weights=``; public files get a run folder of their own."""
+    from ssv.cli.build import weights_file
+
+    file = weights_file(config["weights"])
+    if (file.parent / "run.json").exists():
+        return file.parent, file
+    parts = {"pretext": "public", "backbone": file.stem, "data": "none"}
+    name = run_name(*parts.values(), config["run"]["tag"], seed=0)
+    folder = Path(config["outputs"]) / name
+    described = {"name": name, **parts, "tag": config["run"]["tag"], "seed": 0}
+    with claim(folder, {"weights": str(file.resolve()), "run": described}, wait=True):
+        return folder, file
+
+
+def load(config: dict[str, Any], file: Path) -> tuple[Backbone, dict[str, Any]]:
+    """The backbone, strictly loaded, of the class asked for if one was asked for, inflated if asked."""
+    from ssv.backbones.inflate import inflate
+    from ssv.cli.checks import locate
+    from ssv.training.weights import load_backbone
+
+    asked = locate(config["backbone"]["_target_"], "backbone.") if config.get("backbone") else None
+    backbone, provenance = load_backbone(file)
+    if asked is not None and not isinstance(backbone, asked):  # type: ignore[arg-type]
+        raise UserError(
+            f"{file} holds a {type(backbone).__name__}, but backbone={config['run']['backbone']} is a {asked.__name__}; "
+            f"leave backbone= out, the file knows its own"
+        )
+    if provenance.get("receipt"):
+        print(provenance["receipt"])
+    return (inflate(backbone) if config["inflate"] else backbone), provenance
+
+
+def write_row(
+    config: dict[str, Any],
+    folder: Path,
+    file: Path,
+    backbone: Backbone,
+    evaluation: Evaluation,
+    scores: dict[str, float],
+    seed: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Save what the evaluation leaves (features, predictions) and put its row into ``scores.jsonl``."""
+    from ssv.cli.scores import put_row, save_arrays
+    from ssv.training.weights import weights_digest
+
+    names = config["run"]
+    digest = weights_digest(backbone)
+    stem = f"{names['evaluation']}-{names['data']}-{digest}-s{seed}"
+    stem += "-" + hashlib.blake2b(evaluation.protocol.encode(), digest_size=3).hexdigest()
+    for name, arrays in evaluation.artifacts.items():
+        save_arrays(folder / "evaluations" / f"{stem}-{name}.npz", arrays)
+    row = {
+        "evaluation": names["evaluation"],
+        "data": names["data"],
+        "protocol": evaluation.protocol,
+        "seed": seed,
+        "weights": digest,
+        "weights_file": file.name,
+        "scores": scores,
+        "per_video": f"evaluations/{stem}-per_video.npz" if "per_video" in evaluation.artifacts else None,
+        "seconds": round(seconds, 2),
+        "commit": commit(),
+        "time": now(),
+    }
+    put_row(folder / "scores.jsonl", row)
+    return row
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """What ``run.json`` says the run is."""
+    import json
+
+    value: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return value

@@ -1,0 +1,147 @@
+"""From the words after a verb to one plain configuration, once or as a sweep.
+
+Hydra composes; what leaves this module is a plain dict, and a ``sys.argv`` that repeats exactly this job, because that
+is what Lightning starts its other processes with.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ssv.cli.errors import UserError, from_hydra
+
+Config = dict[str, Any]
+HERE = Path(__file__).resolve().parents[1]
+
+
+def config_path() -> str:
+    """The checkout's ``conf/`` where there is one (clone, editable install), else the packaged copy (wheel)."""
+    if (HERE.parent / "setup.cfg").is_file() and (HERE.parent / "conf").is_dir():
+        return str(HERE.parent / "conf")
+    return "pkg://ssv.conf"
+
+
+def run_verb(verb: str, arguments: list[str]) -> int:
+    """Run a verb; ``--resolved FILE`` repeats a job from its recorded configuration, without Hydra."""
+    module = importlib.import_module(f"ssv.cli.{verb}")
+    if arguments[:1] == ["--resolved"]:
+        import yaml
+
+        if len(arguments) != 2:
+            raise UserError(f"--resolved takes one file, a run's config.yaml; got {len(arguments) - 1} words")
+        code: int = module.run(yaml.safe_load(Path(arguments[1]).read_text()))
+        return code
+    codes: list[int] = []
+
+    def task(composed: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        from ssv.cli.main import report
+
+        try:
+            codes.append(module.run(prepare(module, composed)))
+        except Exception as error:
+            # A sweep goes on after a failed job; the worst exit code is the sweep's.
+            codes.append(report(error))
+            if (
+                HydraConfig.get().mode == RunMode.MULTIRUN
+                and "basic_launcher" not in HydraConfig.get().launcher._target_
+            ):
+                raise  # another process: its launcher has to know
+
+    run_hydra(verb, arguments, task)
+    return max(codes, default=0)
+
+
+def run_hydra(verb: str, arguments: list[str], task: Callable[[Any], None]) -> int:
+    """Let Hydra parse, compose and launch; its own errors come back as one line."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    saved, before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [saved[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
+    try:
+        hydra.main(version_base="1.3", config_path=config_path(), config_name=verb)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(from_hydra(error, known_keys(verb, arguments))) from error
+    finally:
+        sys.argv = saved
+        os.environ.pop("HYDRA_FULL_ERROR") if before is None else os.environ.update(HYDRA_FULL_ERROR=before)
+    return 0
+
+
+def known_keys(verb: str, arguments: list[str]) -> list[str]:
+    """Every dotted key and group of a verb, with the group choices of the command that are right."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    groups = [path.name for path in sorted(Path(config_path()).glob("*/"))] if config_path()[:4] != "pkg:" else []
+    choices = [word for word in arguments if word.partition("=")[0] in groups and "," not in word]
+    GlobalHydra.instance().clear()
+    context = (
+        hydra.initialize_config_module("ssv.conf", version_base="1.3")
+        if config_path().startswith("pkg:")
+        else hydra.initialize_config_dir(config_path(), version_base="1.3")
+    )
+    with context:
+        for overrides in (choices, []):
+            try:
+                composed = OmegaConf.to_container(hydra.compose(verb, overrides), resolve=False)
+            except Exception:  # noqa: S112 - a wrong choice among them: the defaults will do for a hint
+                continue
+            return [*groups, *dotted(composed)]
+    return groups
+
+
+def dotted(node: Any, prefix: str = "") -> list[str]:
+    """All keys of a nested dict as ``a.b.c``, inner ones too."""
+    if not isinstance(node, dict):
+        return []
+    found = []
+    for key, value in node.items():
+        found += [f"{prefix}{key}", *dotted(value, f"{prefix}{key}.")]
+    return found
+
+
+def prepare(module: Any, composed: Any) -> Config:
+    """A composed configuration as a plain dict, checked and named.
+
+    Raises:
+        UserError: for keys nothing reads and values still missing.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from ssv.cli.checks import check_config
+
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"{missing[0]} must be set: {missing[0]}=VALUE{also(missing[1:])}")
+    config = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(config, dict)
+    hydra_config = HydraConfig.get()
+    choices = {group: choice for group, choice in hydra_config.runtime.choices.items() if "/" not in group}
+    plain: Config = {str(key): value for key, value in config.items()}
+    check_config(plain, allowed=allowed_keys(module, choices))
+    overrides = list(hydra_config.overrides.task)
+    plain["run"] = module.identity(plain, choices, overrides) if hasattr(module, "identity") else {}
+    return plain
+
+
+def also(keys: list[str]) -> str:
+    """The rest of a list of missing keys, in brackets."""
+    return f" (and {', '.join(keys)})" if keys else ""
+
+
+def allowed_keys(module: Any, choices: dict[str, Any]) -> set[str]:
+    """Top-level keys of a verb: its groups and what its primary file lists."""
+    return {*module.KEYS, *choices}

@@ -1,0 +1,138 @@
+"""``ssv pretrain``: one pretext, one backbone, one run folder."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ssv.cli.run_folder import claim, digest_tag, is_first_process, read_status, run_name, set_state
+
+KEYS = {
+    "steps", "seed", "tag", "outputs", "data_root", "threads", "channels_last", "log_every", "checkpoint_every",
+    "held_out_every", "probe_every", "probe_videos",
+}  # fmt: skip
+
+
+def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """What the run is called, and the parts of its name."""
+    tag = config["tag"] or digest_tag(overrides)
+    parts = {group: str(choices[group]) for group in ("pretext", "backbone", "data")}
+    name = run_name(*parts.values(), tag, seed=config["seed"])
+    return {"name": name, **parts, "tag": tag, "seed": config["seed"]}
+
+
+def run(config: dict[str, Any]) -> int:
+    """Train, resume, or say that it is done; returns the exit code."""
+    name = config["run"]["name"]
+    folder = Path(config["outputs"]) / name
+    with claim(folder, config) as state:
+        if state == "finished":
+            done = read_status(folder)
+            print(f"{name}: finished already ({done['steps']} steps); {folder / 'backbone.pt'} holds its weights")
+            return 0
+        from ssv.training.checkpoints import Interrupted
+
+        try:
+            train(config, folder)
+        except Interrupted as stop:
+            set_state(folder, "stopped", str(stop))
+            say(f"{name}: {stop}")
+            return 128 + stop.signum
+        except BaseException as error:
+            set_state(folder, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+            raise
+    return 0
+
+
+def say(text: str) -> None:
+    """Print from the first process only."""
+    if is_first_process():
+        print(text, flush=True)
+
+
+def train(config: dict[str, Any], folder: Path) -> None:
+    """Build everything from plain values, and fit."""
+    import torch
+
+    from ssv.cli.build import build_backbone, build_data, instantiate_plain, quiet_lightning
+    from ssv.cli.dashboard import open_dashboard
+    from ssv.training.checkpoints import AtomicCheckpointIO, Checkpoints
+    from ssv.training.export import ExportBackbone
+    from ssv.training.held_out import HeldOut
+    from ssv.training.online_probe import OnlineProbe
+    from ssv.training.pretrain_module import PretrainModule
+    from ssv.training.progress import ShowProgress
+    from ssv.training.recorder import Recorder
+    from ssv.training.seeding import SeedSteps, derive_seed
+
+    quiet_lightning()
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    seed, steps = config["seed"], config["steps"]
+    data = build_data(config)
+    data.setup("fit")
+    say(describe(config['run']['name'], data.summary()))
+    torch.manual_seed(derive_seed(seed, "weights"))
+    backbone = build_backbone(config)
+    pretext = instantiate_plain(config["pretext"])(backbone)
+    if config["channels_last"]:
+        backbone.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    dashboard = open_dashboard(config, folder, job_type="pretrain")
+    recorder = Recorder(folder, dashboard.sinks, every=config["log_every"], steps=steps)
+    provenance = {key: config["run"][key] for key in ("name", "pretext", "backbone", "data", "tag", "seed")}
+    online = OnlineProbe(data, recorder, every=config["probe_every"], steps=steps, videos=config["probe_videos"])
+    export = ExportBackbone(folder, backbone, {**provenance, "config": config}, recorder)
+    callbacks = [
+        SeedSteps(seed),
+        recorder,
+        HeldOut(data, recorder, every=config["held_out_every"], steps=steps, seed=seed),
+        online,
+        ShowProgress(recorder, name=config["run"]["name"], steps=steps),
+        export,
+        Checkpoints(folder / "checkpoints", every=config["checkpoint_every"]),
+    ]
+    trainer = instantiate_plain(config["trainer"])(
+        max_steps=steps,
+        max_epochs=-1,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        default_root_dir=str(folder),
+    )
+    module = PretrainModule(
+        pretext, instantiate_plain(config["optimizer"]), instantiate_plain(config["schedule"]), steps=steps
+    )
+    last = folder / "checkpoints" / "last.ckpt"
+    before = read_status(folder).get("processes")
+    if last.exists():
+        say(
+            f"{config['run']['name']}: goes on from step {read_status(folder).get('step', '?')} or the checkpoint before it"
+        )
+        if before not in (None, trainer.world_size):
+            say(
+                f"{config['run']['name']}: {before} processes before, {trainer.world_size} now: bits may differ from here"
+            )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    finally:
+        dashboard.close(sys.exc_info()[1])
+    say(f"{config['run']['name']}: done; weights in {folder / 'backbone.pt'}")
+    if data.broken:
+        say(f"{config['run']['name']}: {len(data.broken)} broken videos were left out: {', '.join(sorted(data.broken))}")
+
+
+def describe(name: str, summary: dict[str, Any]) -> str:
+    """What a run trains on, in one line."""
+    fit, held_out, hours = summary["fit"], summary["held_out"], summary["fit_hours"]
+    left_out = f", {len(summary['left_out'])} left out" if summary["left_out"] else ""
+    return f"{name}: {fit} videos ({hours:.2f} hours) to train on, {held_out} held out{left_out}"

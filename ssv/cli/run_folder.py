@@ -1,0 +1,159 @@
+"""A run is named by what it is, and its folder answers: new, go on, finished, or another one of the same name."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ssv.cli.errors import UserError
+from ssv.training.recorder import write_json
+
+# Where and how fast a run happens is not part of what it is.
+MACHINE = {
+    "outputs",
+    "threads",
+    "logger",
+    "log_every",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "data.workers",
+}
+NAMED = {"pretext", "backbone", "data", "seed", "tag", "weights", "evaluation"}
+
+
+def digest_tag(overrides: list[str]) -> str:
+    """``base`` without value overrides, else a short digest of them, so that the jobs of a sweep never collide."""
+    values = sorted(
+        word.lstrip("+~") for word in overrides if word.lstrip("+~").partition("=")[0] not in NAMED | MACHINE
+    )
+    return hashlib.blake2b("\n".join(values).encode(), digest_size=3).hexdigest() if values else "base"
+
+
+def run_name(*parts: str, seed: int) -> str:
+    """``<pretext>-<backbone>-<data>-<tag>-s<seed>``, safe as a folder name."""
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part) for part in parts) + f"-s{seed}"
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested dict as ``{"a.b": value}``."""
+    if not isinstance(node, dict) or not node:
+        return {prefix.rstrip("."): node}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found.update(flat(value, f"{prefix}{key}."))
+    return found
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What makes two configurations different runs, as ``key: old -> new``; machine settings do not count."""
+    left, right = flat(old), flat(new)
+    keys = sorted({*left, *right})
+    is_machine = [key in MACHINE or key.partition(".")[0] in MACHINE for key in keys]
+    gone = object()
+    return [
+        f"{key}: {left.get(key, 'absent')} -> {right.get(key, 'absent')}"
+        for key, machine in zip(keys, is_machine)
+        if not machine and left.get(key, gone) != right.get(key, gone)
+    ]
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for the job: started by hand, or rank zero of a launcher (torchrun, SLURM)."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+
+
+@contextmanager
+def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterator[str]:
+    """Hold a run's folder; gives the state it was in: ``new``, ``finished``, or another state to go on from.
+
+    ``wait`` until another process has let go of it, instead of refusing.
+
+    Raises:
+        UserError: when the folder holds another configuration, or another process is at it.
+    """
+    import yaml
+
+    if not is_first_process():
+        yield read_status(folder).get("state", "new")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            raise UserError(
+                f"{folder} is being worked on by another process; wait for it, or set another tag="
+            ) from None
+        recorded = folder / "config.yaml"
+        if recorded.exists():
+            changed = differences(yaml.safe_load(recorded.read_text()), config)
+            if changed:
+                raise UserError(
+                    f"{folder} holds another configuration ({'; '.join(changed)}); set tag=NAME for a run of its own, "
+                    f"or remove the folder"
+                )
+        partial = folder / ".config.yaml.partial"
+        partial.write_text(yaml.safe_dump(config, sort_keys=False))
+        partial.replace(recorded)
+        if not (folder / "run.json").exists():
+            write_json(
+                folder / "run.json", {**config["run"], "commit": commit(), "versions": versions(), "created": now()}
+            )
+        yield read_status(folder).get("state", "new")
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """``status.json`` of a run, empty where there is none."""
+    path = folder / "status.json"
+    value: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return value
+
+
+def set_state(folder: Path, state: str, message: str) -> None:
+    """Change the state in ``status.json``, keeping its counts; silent where the disk does not let us."""
+    if is_first_process() and folder.exists():
+        try:
+            write_json(folder / "status.json", {**read_status(folder), "state": state, "message": message})
+        except OSError:
+            return
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def commit() -> str:
+    """Commit of the checkout ssv runs from, ``+`` added where files were changed; empty for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names = ["ssv", "torch", "pytorch-lightning", "numpy", "av", "decord", "opencv-python-headless", "scikit-learn"]
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,35 @@
+"""``scores.jsonl``: rows that replace themselves, safe against two evaluations at once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+KEY = ("weights", "evaluation", "data", "protocol", "seed")
+
+
+def put_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row, in place of one with the same key (weights digest, evaluation, data, protocol, seed).
+
+    The file is replaced as a whole under a lock: a reader sees the old rows or the new ones.
+    """
+    with path.with_name(".scores.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        kept = [old for old in rows if any(old[key] != row[key] for key in KEY)]
+        partial = path.with_name(".scores.jsonl.partial")
+        partial.write_text("".join(json.dumps(value) + "\n" for value in [*kept, row]))
+        partial.replace(path)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an ``.npz`` atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial.npz")
+    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)

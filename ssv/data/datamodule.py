@@ -1,0 +1,262 @@
+"""The data module: which videos are trained on, which are held out, and the loaders over them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import distributed
+from torch.utils.data import DataLoader
+
+from ssv.data.crops import Crop
+from ssv.data.dataset import VideoDataset
+from ssv.data.loading import EpochBatches, ResumableLoader
+from ssv.data.probing import Times, probe_times
+from ssv.data.readers.base import Reader, VideoError
+from ssv.data.sampling import ADVICE, Sampler
+from ssv.data.sets.lookup import named
+from ssv.types import Clips, Video
+
+log = logging.getLogger(__name__)
+
+HOLD_OUT_SEED = 0  # not the run's: every run holds out the same videos
+VALIDATION_SEED = 0  # likewise for the clips cut from them
+
+
+class VideoDataModule(pl.LightningDataModule):
+    """Loaders of ``Clips`` over one data set; knows nothing about tasks.
+
+    Every file is probed before the first batch. A broken one stops the start, unless ``max_broken`` allows as
+    many; then they are left out, counted and named. A file that breaks only while it is decoded counts
+    towards the same number (each process counts its own) and is left out of its batches, never replaced.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        videos: Callable[[str, str], list[Video]],
+        sampler: Sampler,
+        crop: Crop,
+        eval_sampler: Sampler,
+        eval_crop: Crop,
+        batch_size: int,
+        workers: int,
+        held_out: float,
+        max_broken: int,
+        *,
+        reader: Reader,
+        seed: int,
+    ) -> None:
+        """A data set and how to read it.
+
+        Args:
+            root: folder of the data set.
+            videos: ``(root, split) -> list[Video]``, for the splits "train" and "test".
+            sampler: which frames make a clip, in training and on held-out videos.
+            crop: which pixels, likewise.
+            eval_sampler: how clips of this data set are cut when a backbone is measured, by evaluations and probes.
+            eval_crop: which pixels, likewise.
+            batch_size: videos in a batch, over all processes together.
+            workers: reading processes for each training process and loader; 0 reads in the training process.
+            held_out: share of the training groups kept back for validation; at least one group if above 0.
+            max_broken: broken videos to put up with.
+            reader: reads the frames.
+            seed: of the training order and draws; held-out videos and their clips do not depend on it.
+        """
+        super().__init__()
+        if not 0 <= held_out < 1:
+            raise ValueError(f"data.held_out is a share of the training groups, 0 <= share < 1, got {held_out}")
+        self.root = root
+        self.batch_size = batch_size
+        self.workers = workers
+        self.held_out = held_out
+        self.max_broken = max_broken
+        self.reader = reader
+        self.seed = seed
+        self.sampler = sampler
+        self.crop = crop
+        self.eval_sampler = eval_sampler
+        self.eval_crop = eval_crop
+        self.broken: dict[str, str] = {}  # path: reason
+        self.left_out: dict[str, str] = {}  # path: reason, by the training sampler with short="skip"
+        self._videos = videos
+        self._listed: dict[str, list[Video]] = {}
+        self._times: dict[str, np.ndarray] = {}  # of every path that could be probed
+        self._unreadable: set[str] = set()  # the others
+
+    def setup(self, stage: str | None = None) -> None:
+        """Probes the training videos and finds out which of them fit; what is wrong with them is raised here."""
+        if stage in (None, "fit", "validate"):
+            for name in ("fit", "held_out"):
+                self._fitting(self.split(name), self.sampler, self.left_out)
+
+    def split(self, name: str) -> list[Video]:
+        """The readable videos of "train" (the official list), "fit" (train without held-out groups), "held_out", "test".
+
+        Raises VideoError when more than ``max_broken`` of them are broken.
+        """
+        if name not in ("train", "fit", "held_out", "test"):
+            raise ValueError(f"data has the splits train, fit, held_out and test, got {name!r}")
+        videos = self._list("test" if name == "test" else "train")
+        if name in ("fit", "held_out"):
+            kept_back = self._held_out_groups(videos)
+            videos = [video for video in videos if (_group(video) in kept_back) == (name == "held_out")]
+        self._probe(videos)
+        return [video for video in videos if video.path in self._times]
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled batches of "fit", the same for each (seed, epoch); continues exactly after an interruption."""
+        videos = self.split("fit")
+        rows = self._fitting(videos, self.sampler, self.left_out)
+        rank, world = _processes()
+        batches = EpochBatches(rows, self.batch_size, seed=self.seed, rank=rank, world=world)
+        return self._loader(self._dataset(videos, self.sampler, self.crop, self.seed), batches)
+
+    def val_dataloader(self) -> ResumableLoader | list[Any]:
+        """The held-out videos, cut the same way each time; an empty list when none are held out."""
+        videos = self.split("held_out")
+        rows = self._fitting(videos, self.sampler, self.left_out)
+        if not len(rows):
+            return []
+        rank, world = _processes()
+        batches = EpochBatches(rows, self.batch_size, shuffle=False, drop_last=False, rank=rank, world=world)
+        return self._loader(self._dataset(videos, self.sampler, self.crop, VALIDATION_SEED), batches)
+
+    def loader(
+        self,
+        videos: Sequence[Video],
+        sampler: Sampler,
+        crop: Crop,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> DataLoader[Clips]:
+        """Every video once, the incomplete batch included, in this process alone; for evaluations.
+
+        With ``shuffle`` order and draws follow (seed, epoch), and iterating again is the next epoch; without it
+        both are the same each time. ``clips.video`` is the row in ``videos``, also where some are left out.
+        """
+        self._probe(videos)
+        videos = list(videos)
+        readable = np.array([row for row, video in enumerate(videos) if video.path in self._times], dtype=np.int64)
+        fitting = self._fitting([videos[row] for row in readable], sampler, {})
+        batches = EpochBatches(readable[fitting], batch_size, seed=seed, shuffle=shuffle, drop_last=False)
+        return self._loader(self._dataset(videos, sampler, crop, seed), batches)
+
+    def summary(self) -> dict[str, Any]:
+        """What a run trains on, as plain values: counts, hours, and the names of all that is left out."""
+        self.setup()
+        fit, held_out = self.split("fit"), self.split("held_out")
+        return {
+            "root": self.root,
+            "fit": len(fit) - sum(video.path in self.left_out for video in fit),
+            "held_out": len(held_out) - sum(video.path in self.left_out for video in held_out),
+            "held_out_groups": sorted({_group(video) for video in held_out}),
+            "fit_hours": self._hours([video for video in fit if video.path not in self.left_out]),
+            "left_out": dict(self.left_out),
+            "broken": dict(self.broken),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The videos found broken so far, so that ``max_broken`` counts over interruptions."""
+        return {"broken": dict(self.broken)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the count."""
+        self.broken.update(state_dict["broken"])
+
+    def _list(self, name: str) -> list[Video]:
+        if name not in self._listed:
+            self._listed[name] = self._videos(self.root, name)
+        return self._listed[name]
+
+    def _held_out_groups(self, videos: Sequence[Video]) -> set[str]:
+        """Whole groups, drawn before anything is known of the files: a broken one changes nothing."""
+        groups = sorted({_group(video) for video in videos})
+        if not self.held_out:
+            return set()
+        if len(groups) < 2:
+            raise ValueError(
+                f"cannot hold out a share of {len(groups)} group of videos and train on the rest; set data.held_out=0"
+            )
+        count = min(max(1, round(self.held_out * len(groups))), len(groups) - 1)
+        drawn = torch.randperm(len(groups), generator=torch.Generator().manual_seed(HOLD_OUT_SEED))
+        return {groups[i] for i in drawn[:count].tolist()}
+
+    def _probe(self, videos: Sequence[Video]) -> None:
+        """Finds the times of videos not seen before; remembers the broken ones, or raises if there are too many."""
+        known = self._times.keys() | self._unreadable
+        paths = list(dict.fromkeys(video.path for video in videos if video.path not in known))
+        if not paths:
+            return
+        found = probe_times(paths, processes=self.workers, announce=_processes()[0] == 0)
+        errors = [answer for answer in found.values() if isinstance(answer, VideoError)]
+        self._unreadable.update(error.path for error in errors)
+        self.broken.update({error.path: error.reason for error in errors})
+        if len(self.broken) > self.max_broken:
+            raise self._too_many(errors[-1])
+        self._times.update({path: times for path, times in found.items() if not isinstance(times, VideoError)})
+        if errors:
+            log.warning(
+                "left out %d of %d videos that are broken: %s", len(errors), len(paths), named(list(self.broken))
+            )
+
+    def _count_broken(self, error: VideoError) -> None:
+        """A video turned out to be broken while it was decoded."""
+        if error.path in self.broken:
+            return
+        self.broken[error.path] = error.reason
+        if len(self.broken) > self.max_broken:
+            raise self._too_many(error) from error
+        log.warning("left out of its batch, as data.max_broken=%d allows: %s", self.max_broken, error)
+
+    def _too_many(self, error: VideoError) -> VideoError:
+        count = len(self.broken)
+        more = f" ({count} broken videos: {named(list(self.broken))})" if count > 1 else ""
+        return VideoError(
+            error.path, f"{error.reason}{more}; repair or remove, or set data.max_broken={count} to go on without"
+        )
+
+    def _fitting(self, videos: Sequence[Video], sampler: Sampler, left_out: dict[str, str]) -> np.ndarray:
+        """Rows of the videos the sampler can cut clips from, int64; ValueError if it must and cannot."""
+        problems = {row: sampler.fits(self._times[video.path]) for row, video in enumerate(videos)}
+        unfit = {row: problem for row, problem in problems.items() if problem is not None}
+        every = np.arange(len(videos))
+        if not unfit or sampler.short in ("hold", "loop"):
+            return every
+        told = [f"{videos[row].path} {problem}" for row, problem in unfit.items()]
+        if sampler.short == "error" or len(unfit) == len(videos):
+            count = f"{len(unfit)} of {len(videos)} videos give no clip"
+            raise ValueError(f"{count}: {named(told)}; {ADVICE}")
+        new = [videos[row].path for row in unfit if videos[row].path not in left_out]
+        left_out.update({videos[row].path: str(problem) for row, problem in unfit.items()})
+        if new:
+            log.warning("left out %d of %d videos that give no clip: %s", len(unfit), len(videos), named(told))
+        return np.delete(every, list(unfit))
+
+    def _dataset(self, videos: Sequence[Video], sampler: Sampler, crop: Crop, seed: int) -> VideoDataset:
+        nothing = np.empty(0)
+        times = Times(self._times.get(video.path, nothing) for video in videos)
+        return VideoDataset(videos, sampler, crop, self.reader, seed, times=times)
+
+    def _loader(self, dataset: VideoDataset, batches: EpochBatches) -> ResumableLoader:
+        return ResumableLoader(dataset, batches, workers=self.workers, on_broken=self._count_broken)
+
+    def _hours(self, videos: Sequence[Video]) -> float:
+        return sum(float(times[-1] - times[0]) for times in (self._times[video.path] for video in videos)) / 3600
+
+
+def _group(video: Video) -> str:
+    return video.group or video.path
+
+
+def _processes() -> tuple[int, int]:
+    """This process's number and how many there are."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

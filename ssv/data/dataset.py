@@ -1,0 +1,120 @@
+"""Videos to clips, one sample at a time; what is drawn for a sample depends on its identity alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from ssv.data.crops import Crop
+from ssv.data.probing import Times, probe_times
+from ssv.data.readers.base import Reader, VideoError
+from ssv.data.sampling import Sampler
+from ssv.types import Clips, Video
+
+
+def generator_for(*identity: int) -> Generator:
+    """A generator for one thing, told apart by numbers such as (seed, epoch, sample).
+
+    A hash, because ``seed + epoch + sample`` would give neighbours the same draws.
+    """
+    digest = blake2b("/".join(map(str, identity)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+class VideoDataset(Dataset[Clips]):
+    """Clips of videos; indexed by ``(epoch, row)``, and the draws follow (seed, epoch, row) and nothing else.
+
+    So a sample is the same in any worker, on any number of processes and after any restart. The reader opens
+    and closes the file inside the call. Pickled or forked it carries arrays only, never one object a video.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        sampler: Sampler,
+        crop: Crop,
+        reader: Reader,
+        seed: int = 0,
+        *,
+        times: Times | None = None,
+    ) -> None:
+        """``times`` of the videos in the same order; without it every file is probed now (VideoError if broken)."""
+        self.sampler = sampler
+        self.crop = crop
+        self.reader = reader
+        self.seed = seed
+        self.times = Times(_sound(videos)) if times is None else times
+        if len(self.times) != len(videos):
+            raise ValueError(f"got times of {len(self.times)} videos for {len(videos)} videos")
+        names = [os.fsencode(video.path) for video in videos]
+        self._names = np.frombuffer(b"".join(names), dtype=np.uint8)
+        self._ends = np.cumsum([len(name) for name in names], dtype=np.int64)
+        self._labels = np.array([video.label for video in videos], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def path(self, row: int) -> str:
+        """The file of a row."""
+        return os.fsdecode(self._names[self._ends[row - 1] if row else 0 : self._ends[row]].tobytes())
+
+    def __getitem__(self, key: tuple[int, int]) -> Clips:
+        """The clips of ``(epoch, row)``: pixels uint8 (V,C,T,H,W), seconds (V,T), label (), video () = row.
+
+        Raises VideoError when the file cannot be read as asked, ValueError when it gives no clip.
+        """
+        epoch, row = key
+        generator = generator_for(self.seed, epoch, row)
+        times = self.times[row]
+        indices = self.sampler(times, generator)  # (V,T)
+        # One reading for all views: they often share the keyframe to decode from.
+        frames = self.reader.read(self.path(row), indices.flatten().tolist())
+        views = frames.reshape(*indices.shape, *frames.shape[1:])
+        return Clips(
+            pixels=torch.stack([self.crop(view, generator) for view in views]),
+            seconds=torch.from_numpy(times[indices.numpy()]).float(),
+            label=_scalar(int(self._labels[row])),
+            video=_scalar(row),
+        )
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Clips | VideoError]:
+        """The samples of a batch, with a VideoError in the place of one that cannot be read.
+
+        As values, because DataLoader rebuilds an exception from its message alone, which loses path and reason.
+        """
+        return [self._try(key) for key in keys]
+
+    def _try(self, key: tuple[int, int]) -> Clips | VideoError:
+        try:
+            return self[key]
+        except VideoError as error:
+            return error
+
+    def fingerprint(self) -> str:
+        """Tells lists of videos apart: their order, relative paths, labels and frame counts."""
+        paths = [os.path.abspath(self.path(row)) for row in range(len(self))]
+        # Relative, so that a data set may move to another disk between two halves of a run.
+        root = os.path.commonpath(paths) if paths else ""
+        digest = blake2b(digest_size=8)
+        digest.update("\0".join(os.path.relpath(path, root) for path in paths).encode(errors="surrogateescape"))
+        digest.update(self._labels.tobytes() + self.times.ends.tobytes())
+        return digest.hexdigest()
+
+
+def _sound(videos: Sequence[Video]) -> list[np.ndarray]:
+    times = []
+    for answer in probe_times([video.path for video in videos]).values():
+        if isinstance(answer, VideoError):
+            raise answer
+        times.append(answer)
+    return times
+
+
+def _scalar(value: int) -> Tensor:
+    return torch.tensor(value, dtype=torch.int64)

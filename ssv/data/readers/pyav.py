@@ -1,0 +1,105 @@
+"""The judge of correctness: every frame decoded in sequence, and known by its time or by counting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ssv.data.readers.base import Reader, VideoError
+from ssv.data.readers.probe import Look, decodable_packets, look, open_video, turns
+
+_WORTH_A_SEEK = 8  # frames; decoding fewer costs no more than seeking over them
+
+
+class PyAVReader(Reader):
+    """Reads with PyAV, FFmpeg's libraries in process. Holds no open file, so that it may be forked.
+
+    The packets of a file are looked at once and remembered. Decoding starts at the last keyframe before the frames asked where the packets prove that nothing reaches
+    across it, else at the first frame. A damaged stream raises VideoError: no frame is guessed or repeated.
+    Mirrored display matrices are shown unmirrored.
+    """
+
+    def read(self, path: str, indices: Sequence[int]) -> np.ndarray:
+        """See ``Reader.read``."""
+        known = look(path)
+        places = check_indices(path, indices, len(known.info.seconds))
+        frames = np.empty((len(places), known.info.height, known.info.width, 3), dtype=np.uint8)
+        wanted = np.unique(places)
+        for run, entry in _runs(wanted, known.table.entries):
+            remaining = set(run.tolist())
+            for position, frame in _decode(path, known, entry):
+                if position in remaining:
+                    frames[places == position] = _as_shown(path, frame, known)
+                    remaining.remove(position)
+                if not remaining:
+                    break
+            else:
+                raise VideoError(path, f"frame {min(remaining)} does not come out of the decoder; is the file damaged?")
+        return frames
+
+
+def check_indices(path: str, indices: Sequence[int], frames: int) -> np.ndarray:
+    """The ``indices`` as int64 (n,); VideoError where one lies outside a video of ``frames`` frames."""
+    places = np.asarray(indices, dtype=np.int64).reshape(-1)
+    outside = places[(places < 0) | (places >= frames)]
+    if len(outside):
+        raise VideoError(path, f"has frames 0 to {frames - 1}, asked for frame {outside[0]}")
+    return places
+
+
+def _runs(wanted: np.ndarray, entries: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Cuts ascending positions into runs, each with the position to start decoding at."""
+    starts = entries[np.searchsorted(entries, wanted, side="right") - 1]
+    skipped = starts[1:] - wanted[:-1]
+    cuts = np.flatnonzero(skipped > _WORTH_A_SEEK) + 1
+    for run in np.split(np.arange(len(wanted)), cuts):
+        if len(run):
+            yield wanted[run], int(starts[run[0]])
+
+
+def _decode(path: str, known: Look, entry: int) -> Iterator[tuple[int, Any]]:
+    """Display positions and decoded frames from position ``entry`` on, in display order."""
+    ticks = known.table.ticks
+    with open_video(path) as (container, stream):
+        if entry:
+            container.seek(int(ticks[entry]), stream=stream)
+        packets = decodable_packets(container, stream)
+        first = next(packets, None)
+        if first is not None and (not entry or first.pts == ticks[entry]):
+            frames = (frame for packet in chain([first], packets) for frame in packet.decode())
+            yield from _place(path, known, frames)
+            return
+    if entry:  # the seek went elsewhere
+        yield from _decode(path, known, 0)
+
+
+def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    """Gives each decoded frame its display position; leaves out those not shown."""
+    ticks = known.table.ticks
+    latest = -1
+    for frame in frames:
+        if frame.is_corrupt:
+            raise VideoError(path, f"damaged after frame {latest}")
+        if not known.table.timed:
+            latest += 1
+            yield latest, frame
+            continue
+        position = int(np.searchsorted(ticks, frame.pts)) if frame.pts is not None else len(ticks)
+        if position == len(ticks) or ticks[position] != frame.pts:
+            continue
+        if position <= latest:
+            raise VideoError(path, f"its times contradict the order of its frames after frame {latest}; re-encode it")
+        latest = position
+        yield position, frame
+
+
+def _as_shown(path: str, frame: Any, known: Look) -> np.ndarray:
+    """The frame upright, uint8 (H,W,3) RGB."""
+    upright: np.ndarray = np.rot90(frame.to_ndarray(format="rgb24"), k=turns(frame))
+    if upright.shape[:2] != (known.info.height, known.info.width):
+        height, width = upright.shape[:2]
+        raise VideoError(path, f"changes size from {known.info.width}x{known.info.height} to {width}x{height}")
+    return upright

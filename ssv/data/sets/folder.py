@@ -1,0 +1,50 @@
+"""Any folder with videos in it: no labels, no lists, every file found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from ssv.data.sets.lookup import EXTENSIONS, is_video, not_found
+from ssv.types import Video
+
+GET = "Put videos there, at any depth."
+LAYOUT = f"files ending in {', '.join(sorted(EXTENSIONS))}"
+
+
+def folder(root: str, split: str) -> list[Video]:
+    """All videos below ``root``, sorted by path; label -1, and every file is its own group.
+
+    Extensions count in either case; names that start with a dot are passed over. Links to folders are
+    followed, each folder once.
+
+    Raises:
+        DataNotFound: no such folder, or no video in it.
+        ValueError: ``split`` is ``"test"``; a folder has no labels to test on.
+    """
+    if split != "train":
+        raise ValueError(
+            f"a folder of videos has only the split 'train', got {split!r}; to evaluate, take a labelled "
+            "data set (data=ucf101, or data=csv with a column 'split')"
+        )
+    if not os.path.isdir(root):
+        raise not_found(root, "no such folder", get=GET, layout=LAYOUT)
+    paths = sorted(_videos_below(root, seen=set()))
+    if not paths:
+        raise not_found(root, "no videos in this folder", get=GET, layout=LAYOUT)
+    return [Video(path, -1, os.path.relpath(path, root)) for path in paths]
+
+
+def _videos_below(path: str, seen: set[str]) -> Iterator[str]:
+    real = os.path.realpath(path)
+    if real in seen:  # a link back up, or a second link to the same place
+        return
+    seen.add(real)
+    # Real folders before links to them: the same path is found whatever the links are called.
+    for entry in sorted(os.scandir(path), key=lambda entry: (entry.is_symlink(), entry.name)):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _videos_below(entry.path, seen)
+        elif entry.is_file() and is_video(entry.name):
+            yield entry.path

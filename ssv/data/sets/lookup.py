@@ -1,0 +1,35 @@
+"""What all data sets share: which files are videos, and a useful answer when a data set is not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+EXTENSIONS = frozenset(
+    (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg")
+    + (".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv")
+)
+NAMED = 3  # files an error names before it says how many more
+
+
+class DataNotFound(FileNotFoundError):
+    """A data set, or a part of it, is not where it was looked for."""
+
+
+def not_found(root: str, missing: str, *, get: str, layout: str) -> DataNotFound:
+    """The error that says what is missing below ``root``, where to ``get`` it and how to lay it out."""
+    return DataNotFound(
+        f"{missing} (looked in {os.path.abspath(root)}). {get} Needed there: {layout}. "
+        "Kept elsewhere? Set data.root=/path (this data set) or data_root=/path (all of them)."
+    )
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few names of a list, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def is_video(name: str) -> bool:
+    """Whether a file name looks like a video that is meant to be seen."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS

@@ -1,0 +1,45 @@
+"""The contract of every pretext, and the list of cheats each new one must think about.
+
+Shortcuts that make a pretext look clever, and what covers them:
+
+- frozen or looped tails of short videos: samplers default to ``short="error"``
+- re-encoding artefacts at one rate: all versions are made from the same decoded clip, in one batch
+- different frame rates of sources: sampling in seconds, speed measured from ``clips.seconds``
+- per-frame crops or jitter that mark order: one crop box per view
+- zero padding in time that marks a clip's ends: maximum over space before the mean over time
+- batch statistics that tell the classes apart: every batch holds all answers in equal numbers
+- a static video: the contract test trains on frozen clips and demands chance
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from ssv.backbones.base import Backbone
+from ssv.types import Clips, PretextOutput
+
+
+class Pretext(nn.Module, ABC):
+    """A question with a free answer. Owns its head; borrows the backbone it trains.
+
+    ``forward`` receives honest clips (filmed order, true speed, full colour, uint8) and makes the
+    question itself, on whatever device the clips are on. Randomness comes from torch's global generator,
+    which training reseeds before every step. It knows no Lightning, no optimizer, no logging.
+
+    ``is_temporal`` is True when a static video cannot be answered; the contract tests then prove it.
+    """
+
+    backbone: Backbone
+    is_temporal: bool = False
+
+    @abstractmethod
+    def forward(self, clips: Clips) -> PretextOutput:
+        """Ask and grade. Raises ValueError naming the YAML key when the clips do not fit the question."""
+
+    def fit(self, batches: Iterable[Clips], generator: torch.Generator) -> None:
+        """Run once before the first step (colour clusters, for example); results belong in buffers."""
+        return None

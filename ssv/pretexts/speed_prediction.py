@@ -1,0 +1,125 @@
+"""SpeedNet: is this clip shown at normal speed, or sped up? (Benaim et al., CVPR 2020).
+
+The paper has no official code. What is taken from it: same-batch pairs from one window, random frame skipping
+(section 3.1), random spatial resizing, space maximum before time mean (section 3.2), no temporal stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssv.backbones.base import Backbone
+from ssv.ops.photometric import normalise
+from ssv.ops.resample import even_skip, random_skip, take_frames
+from ssv.pretexts.base import Pretext
+from ssv.types import Clips, PretextOutput
+
+
+class SpeedPrediction(Pretext):
+    """Tells normal clips from sped-up versions of the same clips, both in one batch.
+
+    Args:
+        backbone: any; the paper's has no temporal stride.
+        frames: T, frames of each question.
+        window: how many times T frames the loader hands over, so that fast clips never run out.
+        seconds_per_frame: spacing of a clip at exactly normal speed. Speed is measured against the clock
+            (``clips.seconds``), not in frames as in the paper, because a pile of videos mixes frame rates.
+        normal: range the speed of normal clips is drawn from. fast: likewise for sped-up clips.
+        sizes: range the side of the square clip is drawn from, one for the whole batch, in pixels.
+        test_size: the side in eval mode, where normal is exactly 1 and fast exactly ``test_fast``.
+        test_fast: see above.
+    """
+
+    is_temporal = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        frames: int = 64,
+        window: int = 3,
+        seconds_per_frame: float = 1 / 24,
+        normal: Sequence[float] = (1.0, 1.2),
+        fast: Sequence[float] = (1.7, 2.2),
+        sizes: Sequence[int] = (64, 336),
+        test_size: int = 224,
+        test_fast: float = 2.0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.out_channels, 1)
+        self.frames, self.window, self.seconds_per_frame = frames, window, seconds_per_frame
+        self.normal, self.fast, self.sizes = tuple(normal), tuple(fast), tuple(sizes)
+        self.test_size, self.test_fast = test_size, test_fast
+
+    def forward(self, clips: Clips) -> PretextOutput:
+        """Ask about both versions of every window: B windows make 2B questions, half of them sped up."""
+        self._check(clips)
+        pixels, seconds = clips.pixels[:, 0], clips.seconds[:, 0]
+        questions = torch.cat([self._play(pixels, seconds, fast=False), self._play(pixels, seconds, fast=True)])
+        is_fast = torch.arange(len(questions), device=pixels.device) >= len(pixels)
+        logits = self.speediness(questions)
+        loss = F.binary_cross_entropy_with_logits(logits, is_fast.float())
+        is_right = (logits > 0) == is_fast
+        metrics = {
+            "accuracy": is_right.float().mean(),
+            "accuracy_normal": is_right[~is_fast].float().mean(),
+            "accuracy_fast": is_right[is_fast].float().mean(),
+            "chance": torch.tensor(0.5),
+        }
+        return PretextOutput(loss, {name: value.detach() for name, value in metrics.items()})
+
+    def speediness(self, pixels: Tensor) -> Tensor:
+        """Logit of "sped up", float32 (B,), of uint8 clips (B,C,T,H,W)."""
+        side = self._side()
+        frames = normalise(pixels, self.backbone.mean, self.backbone.std)
+        if frames.shape[-2:] != (side, side):
+            # Antialiased, because nearest or plain bilinear keeps the compression noise that resizing is to destroy.
+            flat = frames.transpose(1, 2).flatten(0, 1)  # (B,C,T,H,W) -> (B*T,C,H,W)
+            flat = F.interpolate(flat, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+            frames = flat.view(len(pixels), -1, *flat.shape[1:]).transpose(1, 2)
+        features = self.backbone(frames)
+        # Space first: one fast region decides, however small. Time second: every moment has a say.
+        pooled = features.amax(dim=(3, 4)).mean(dim=2)
+        logits: Tensor = self.head(pooled)[:, 0].float()
+        return logits
+
+    def _play(self, pixels: Tensor, seconds: Tensor, *, fast: bool) -> Tensor:
+        """The window played at normal or fast speed, (B,C,W,H,W') -> (B,C,T,H,W')."""
+        options = {"seconds_per_frame": self.seconds_per_frame, "frames": self.frames}
+        if not self.training:
+            speed = self.test_fast if fast else 1.0
+            return take_frames(pixels, even_skip(seconds, speed=speed, **options))  # type: ignore[arg-type]
+        low, high = self.fast if fast else self.normal
+        speeds = torch.empty(len(seconds), device=seconds.device).uniform_(low, high)
+        return take_frames(pixels, random_skip(seconds, speed=speeds, **options))  # type: ignore[arg-type]
+
+    def _side(self) -> int:
+        if not self.training:
+            return self.test_size
+        return int(torch.randint(self.sizes[0], self.sizes[1] + 1, ()))
+
+    def _check(self, clips: Clips) -> None:
+        need = self.window * self.frames
+        if clips.pixels.dtype != torch.uint8 or clips.pixels.ndim != 6:
+            raise ValueError(
+                f"speed_prediction needs uint8 clips (B,V,C,T,H,W), got {clips.pixels.dtype} {tuple(clips.pixels.shape)}"
+            )
+        if clips.pixels.shape[1] != 1 or clips.pixels.shape[3] != need:
+            raise ValueError(
+                f"speed_prediction with frames={self.frames} and window={self.window} needs 1 view of {need} frames, got "
+                f"{clips.pixels.shape[1]} of {clips.pixels.shape[3]}; set data.sampler.views=1 data.sampler.frames={need}"
+            )
+        # Frames nearest to a grid may lie half a step off it at either end; a slow source is off by much more.
+        span = (clips.seconds[..., -1] - clips.seconds[..., 0]).max()
+        slowest = float(span) / (need - 1)
+        if slowest > 1.02 * self.seconds_per_frame + self.seconds_per_frame / (need - 1):
+            raise ValueError(
+                f"speed_prediction needs a frame every {self.seconds_per_frame:.4f} s, got one every {slowest:.4f} s; "
+                f"set data.sampler.stride=null data.sampler.seconds={self.seconds_per_frame:.4f} or raise "
+                f"pretext.seconds_per_frame and data.sampler.seconds together"
+            )

@@ -1,0 +1,109 @@
+"""What makes rows of one table hard to compare, in one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ssv.report.words import count
+
+if TYPE_CHECKING:
+    from ssv.report.collect import Arm, Comparison
+    from ssv.report.runs import Run
+
+
+def warnings(comparison: Comparison) -> tuple[str, ...]:
+    """Warnings in the order of their weight; empty for a fair and complete comparison."""
+    return (
+        *_bad_runs(comparison),
+        *_missing(comparison),
+        *_differing(comparison),
+        *_weights(comparison.arms),
+        *_protocols(comparison),
+        *(f"{run.name}: {note}" for run in comparison.runs for note in run.notes),
+    )
+
+
+def _bad_runs(comparison: Comparison) -> Iterable[str]:
+    for name, reason in comparison.broken:
+        yield f"{name}: {reason}"
+    for run in comparison.runs:
+        if not run.finished:
+            scored = "; its scores are in the table, and nothing is concluded from them" if run.rows else ""
+            yield f"{run.name} {run.progress}{scored}"
+
+
+def _missing(comparison: Comparison) -> Iterable[str]:
+    pretexts = {arm.pretext for arm in comparison.arms}
+    for reference, words in (("random", "random initialisation"), ("supervised", "supervised training")):
+        if comparison.arms and reference not in pretexts:
+            yield f"no row of {words} to compare with"
+    backbones = {arm.backbone for arm in comparison.arms if arm.pretext == "random"}
+    for backbone in sorted({arm.backbone for arm in comparison.arms} - backbones if backbones else ()):
+        yield f"no row of random initialisation with backbone {backbone}: its rows are compared with nothing"
+    for arm in comparison.arms:
+        lacking = [seed for seed in comparison.seeds if seed not in {run.seed for run in arm.runs}]
+        if lacking:
+            yield f"{arm.label}: no run with seed {_list(lacking)}"
+        for column in comparison.main_columns:
+            unscored = [run.seed for run in arm.runs if run.seed not in column.rows.get(arm, {})]
+            if unscored:
+                yield f"{arm.label}: no score in {column.heading} [{column.note}] for seed {_list(unscored)}"
+
+
+def _differing(comparison: Comparison) -> Iterable[str]:
+    """Backbone, data and code over all rows; steps and frames over the rows that trained at all."""
+    trained = [arm for arm in comparison.arms if arm.mean("clips_seen") > 0]
+    # a single-frame reference reads fewer frames by intention
+    watching = [arm for arm in trained if arm.pretext != "single_frame"]
+    yield from _spread("backbones", comparison.arms, lambda run: run.backbone)
+    yield from _spread("pretraining data", comparison.arms, lambda run: run.data)
+    yield from _spread("numbers of steps", trained, lambda run: f"{run.steps or run.step:,}")
+    yield from _spread("clips seen", [arm for arm in trained if _done(arm)], lambda run: count(run.clips_seen))
+    yield from _spread("frames seen", [arm for arm in watching if _done(arm)], lambda run: count(run.frames_seen))
+    yield from _spread("commits of the code", comparison.arms, lambda run: run.commit[:12])
+
+
+def _spread(what: str, arms: Sequence[Arm], value: Callable[[Run], str]) -> Iterable[str]:
+    labels: dict[str, list[str]] = {}
+    for arm in arms:
+        for run in arm.runs:
+            if value(run):
+                labels.setdefault(value(run), []).append(arm.label)
+    if len(labels) > 1:
+        parts = [f"{key} ({_list(dict.fromkeys(names), 3)})" for key, names in sorted(labels.items())]
+        yield f"different {what}: {_list(parts, 6)}"
+
+
+def _done(arm: Arm) -> bool:
+    return all(run.finished for run in arm.runs)
+
+
+def _weights(arms: Sequence[Arm]) -> Iterable[str]:
+    """Seeds that are one and the same weights, and scores of weights that have changed since."""
+    for arm in arms:
+        seeds: dict[str, set[int]] = {}
+        for run in arm.runs:
+            digests = {row.weights for row in run.rows if row.weights_file == arm.weights_file and row.weights}
+            for digest in digests:
+                seeds.setdefault(digest, set()).add(run.seed)
+            if len(digests) > 1:
+                yield f"{run.name}: scores come from different weights ({_list(sorted(digests))}); evaluate again"
+        for digest, same in sorted(seeds.items()):
+            if len(same) > 1:
+                yield f"{arm.label}: seeds {_list(sorted(same))} hold the same weights ({digest})"
+
+
+def _protocols(comparison: Comparison) -> Iterable[str]:
+    notes: dict[str, list[int]] = {}
+    for column in comparison.main_columns:
+        notes.setdefault(column.heading, []).append(column.note)
+    for heading, numbers in notes.items():
+        if len(numbers) > 1:
+            marks = " ".join(f"[{number}]" for number in numbers)
+            yield f"{heading} was measured under {len(numbers)} protocols {marks}: compare within one column only"
+
+
+def _list(items: Iterable[object], most: int = 99) -> str:
+    words = [str(item) for item in items]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

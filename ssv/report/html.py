@@ -1,0 +1,285 @@
+"""The comparison as one self-contained HTML file: no script, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+from ssv.report.charts import pretext_panels, probe_curves, score_chart
+from ssv.report.collect import REFERENCES, Arm, Column, Comparison
+from ssv.report.page import HOW_TO_READ, STYLE
+from ssv.report.runs import Run
+from ssv.report.statistics import BETTER, MIN_SEEDS, WORSE
+from ssv.report.words import NOTHING, Scale, conclusions, count, duration, seeds, share, verdict
+
+# The page needs nothing from anywhere, and the browser is told to refuse it should a string slip through.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def write_html(comparison: Comparison, path: Path, *, now: datetime | None = None) -> None:
+    """Write the report; it appears whole or not at all.
+
+    Args:
+        comparison: what to show; every string in it counts as untrusted and is escaped.
+        path: the file; its folder is made if missing.
+        now: the date printed in the report, the clock's where None. Equal input gives an equal file.
+    """
+    text = render(comparison, now or datetime.now())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def render(comparison: Comparison, now: datetime) -> str:
+    """The report as text."""
+    data = ", ".join(sorted({arm.data for arm in comparison.arms})) or "nothing"
+    title = f"Pretexts compared on {data}"
+    sections = (
+        _summary(comparison),
+        _warnings(comparison),
+        _scores(comparison),
+        _charts(comparison),
+        _curves(comparison),
+        _differences(comparison),
+        _all_metrics(comparison),
+        _runs(comparison),
+        _protocols(comparison),
+        HOW_TO_READ,
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        f"<header><h1>{escape(title)}</h1>{_facts(comparison, now)}</header>\n"
+        + "\n".join(section for section in sections if section)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _facts(comparison: Comparison, now: datetime) -> str:
+    backbones = sorted({arm.backbone for arm in comparison.arms})
+    facts = [
+        f"{now:%d %B %Y, %H:%M}",
+        f"{len(comparison.arms)} rows from {len(comparison.runs)} runs",
+        f"seeds {', '.join(map(str, comparison.seeds))}" if comparison.runs else "",
+        f"backbone {', '.join(backbones)}" if backbones else "",
+    ]
+    return f'<p class="facts">{" · ".join(escape(fact) for fact in facts if fact)}</p>'
+
+
+def _section(title: str, body: str, intro: str = "") -> str:
+    """A section, or nothing where there is nothing to show; ``body`` and ``intro`` are HTML."""
+    if not body:
+        return ""
+    return f"<section><h2>{escape(title)}</h2>{f'<p class=intro>{intro}</p>' if intro else ''}{body}</section>"
+
+
+def _summary(comparison: Comparison) -> str:
+    items: list[str] = []
+    for column, arm, sentence in conclusions(comparison):
+        difference = comparison.differences[arm, column, "random"]
+        mark = {BETTER: "good", WORSE: "bad"}.get(difference.verdict or "", "open")
+        where = f"{escape(column.heading)} <sup>{column.note}</sup>"
+        items.append(f'<li class="{mark}"><b>{escape(arm.label)}</b> on {where}: {escape(sentence)}</li>')
+    if not items:
+        why = "there is no pretext with scores beside random initialisation" if comparison.runs else "there are no runs"
+        return f'<section class="summary"><p>Nothing can be concluded yet: {why}.</p></section>'
+    return f'<section class="summary"><h2>What beats random initialisation</h2><ul>{"".join(items)}</ul></section>'
+
+
+def _warnings(comparison: Comparison) -> str:
+    notes = list(comparison.warnings)
+    if comparison.foreign:
+        notes.append(f"{comparison.foreign} folder(s) without run.json ignored")
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f'<section class="warnings"><h2>Before you compare</h2><ul>{items}</ul></section>' if notes else ""
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]], css: str = "") -> str:
+    """A table of HTML cells; the first cell of a row is its heading."""
+    top = "".join(f"<th scope=col>{cell}</th>" for cell in head)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<th scope=row>{cell}</th>" if i == 0 else f"<td>{cell}</td>" for i, cell in enumerate(row))
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class=wide><table class="{css}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _small(text: str, css: str = "") -> str:
+    return f'<span class="under {css}">{escape(text)}</span>' if text else ""
+
+
+def _scores(comparison: Comparison) -> str:
+    if not comparison.arms:
+        return ""
+    varying = [key for key in ("backbone", "data", "tag") if len({getattr(arm, key) for arm in comparison.arms}) > 1]
+    head = ["pretext", *varying, "seeds", "pretext accuracy" + _small("training / held out, %")]
+    head += [_heading(column) for column in comparison.main_columns]
+    head += ["clips seen" + _small("frames seen"), "time"]
+    rows = [
+        [
+            escape(arm.label),
+            *(escape(str(getattr(arm, key))) for key in varying),
+            _seeds(arm),
+            _accuracy(arm),
+            *(_score(comparison, arm, column) for column in comparison.main_columns),
+            count(arm.mean("clips_seen")) + _small(count(arm.mean("frames_seen"))),
+            duration(arm.mean("hours")),
+        ]
+        for arm in comparison.arms
+    ]
+    levels = [
+        NOTHING if column.chance is None else Scale(column).number(column.chance) for column in comparison.main_columns
+    ]
+    rows.append(["chance", *[""] * len(varying), "", "", *levels, "", ""])
+    return _section(
+        "Scores",
+        _table(head, rows, "scores"),
+        "Mean ± standard deviation over seeds; below it the paired difference to random initialisation with its"
+        " 95 % interval over seeds.",
+    )
+
+
+def _heading(column: Column) -> str:
+    unit = Scale(column).unit
+    return f"{escape(column.heading)} <sup>{column.note}</sup>" + _small(
+        f"{column.metric}{', ' + unit if unit else ''}"
+    )
+
+
+def _seeds(arm: Arm) -> str:
+    unfinished = sum(not run.finished for run in arm.runs)
+    return f"{len(arm.runs)}" + _small(f"{unfinished} unfinished" if unfinished else "", "bad-text")
+
+
+def _accuracy(arm: Arm) -> str:
+    trained, held_out = arm.accuracy("pretext/accuracy"), arm.accuracy("held_out/accuracy")
+    if trained is None and held_out is None:
+        return NOTHING
+    chance = arm.accuracy("pretext/chance")
+    return f"{share(trained)} / {share(held_out)}" + _small("" if chance is None else f"chance {share(chance)}")
+
+
+def _score(comparison: Comparison, arm: Arm, column: Column) -> str:
+    summary, scale = column.summary(arm), Scale(column)
+    if summary is None:
+        return NOTHING
+    difference = comparison.differences.get((arm, column, "random"))
+    if difference is None:
+        return escape(scale.mean(summary)) + _small(seeds(summary.n) if summary.n < MIN_SEEDS else "")
+    css = {BETTER: "good-text", WORSE: "bad-text"}.get(difference.verdict or "", "")
+    return f"<b>{escape(scale.mean(summary))}</b>" + _small(scale.difference(difference), css)
+
+
+def _charts(comparison: Comparison) -> str:
+    figures = "".join(
+        f"<figure><figcaption>{escape(column.heading)} <sup>{column.note}</sup></figcaption>"
+        f"<div class=wide>{score_chart(comparison, column)}</div></figure>"
+        for column in comparison.main_columns
+    )
+    return _section(
+        "Every seed",
+        figures,
+        "Left: bars are means, dots are seeds, black lines one standard deviation. Right: the paired difference; the"
+        " thick line is the 95 % interval over seeds, the thin one over groups of test videos with the seeds held fixed.",
+    )
+
+
+def _curves(comparison: Comparison) -> str:
+    probes = "".join(
+        f"<figure><figcaption>online probe, pretraining on {escape(data)}: top1, %</figcaption>"
+        f"<div class=wide>{drawing}</div></figure>"
+        for data, drawing in probe_curves(comparison)
+    )
+    panels = "".join(
+        f"<figure><figcaption>{escape(label)}</figcaption>{drawing}</figure>"
+        for label, drawing in pretext_panels(comparison)
+    )
+    tasks = (
+        "<h3>Pretext accuracy, %</h3><p class=intro>Each task has its own chance level and difficulty: read each panel"
+        f" on its own, not one against another.</p><div class=panels>{panels}</div>"
+        if panels
+        else ""
+    )
+    return _section("Learning curves", probes + tasks, "Thin lines are seeds, thick lines their mean.")
+
+
+def _differences(comparison: Comparison) -> str:
+    rows = []
+    for (arm, column, reference), difference in comparison.differences.items():
+        scale, words = Scale(column), REFERENCES[reference]
+        css = {BETTER: "good-text", WORSE: "bad-text"}.get(difference.verdict or "", "")
+        rows.append(
+            [
+                escape(arm.label),
+                f"{escape(words)}",
+                f"{escape(column.heading)} <sup>{column.note}</sup>",
+                scale.signed(difference.mean),
+                scale.interval(difference.interval) if difference.interval else NOTHING,
+                scale.interval(difference.videos) if difference.videos else NOTHING,
+                f"{'yes' if difference.separated else 'no'}",
+                f'<span class="{css}">{escape(verdict(difference, words))}</span>',
+            ]
+        )
+    head = ["row", "minus", "evaluation", "difference", "95 % over seeds", "95 % over videos", "seeds apart", "reading"]
+    return _section(
+        "Paired differences",
+        _table(head, rows, "plain") if rows else "",
+        "Over the seeds that both rows have. “Seeds apart”: every seed of the one lies beyond every seed of the other.",
+    )
+
+
+def _all_metrics(comparison: Comparison) -> str:
+    if len(comparison.columns) == len(comparison.main_columns):
+        return ""
+    rows = [
+        [
+            f"{escape(column.heading)} <sup>{column.note}</sup>",
+            escape(column.metric),
+            *(
+                NOTHING if (summary := column.summary(arm)) is None else escape(Scale(column).mean(summary))
+                for arm in comparison.arms
+            ),
+        ]
+        for column in comparison.columns
+    ]
+    head = ["evaluation", "metric", *(escape(arm.label) for arm in comparison.arms)]
+    return _section("All metrics", _table(head, rows, "plain"))
+
+
+def _runs(comparison: Comparison) -> str:
+    rows = [_run(run) for run in comparison.runs]
+    rows += [[escape(name), "unreadable", "", "", "", "", escape(reason)] for name, reason in comparison.broken]
+    head = ["run", "state", "seed", "clips seen", "time", "commit", "message and command"]
+    return _section("Runs", _table(head, rows, "plain runs") if rows else "")
+
+
+def _run(run: Run) -> list[str]:
+    step = f"step {run.step} of {run.steps}" if run.steps else ""
+    remarks = [remark for remark in (run.message, *run.notes) if remark]
+    command = f"<code>{escape(run.command)}</code>" if run.command else ""
+    return [
+        escape(run.name),
+        f'<span class="{"" if run.finished else "bad-text"}">{escape(run.state)}</span>' + _small(step),
+        str(run.seed),
+        count(run.clips_seen),
+        duration(run.hours),
+        f"<code>{escape(run.commit[:12])}</code>",
+        "<br>".join([*(escape(remark) for remark in remarks), *([command] if command else [])]),
+    ]
+
+
+def _protocols(comparison: Comparison) -> str:
+    items = "".join(
+        f"<li value={column.note}><b>{escape(column.heading)}</b>: {escape(column.protocol)}</li>"
+        for column in comparison.main_columns
+    )
+    return _section("Protocols", f"<ol>{items}</ol>" if items else "")

@@ -1,0 +1,241 @@
+"""Reading one run folder as it lies on disk: unfinished, truncated or odd, but never trusted and never fatal."""
+
+from __future__ import annotations
+
+import json
+import time
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SILENT_SECONDS = 3600.0
+"""A run that says it is running but wrote nothing for this long was probably killed."""
+
+CURVES = ("pretext/accuracy", "pretext/chance", "held_out/accuracy", "online/top1", "online/chance")
+
+Curve = dict[float, tuple[float, float]]
+"""Step -> (clips seen, value); a step repeated after a resume keeps its last value."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One line of ``scores.jsonl``; ``per_video`` is an existing file inside the run folder, or None."""
+
+    evaluation: str
+    data: str
+    protocol: str
+    seed: int
+    weights: str
+    weights_file: str
+    scores: dict[str, float]
+    per_video: Path | None
+    seconds: float
+    commit: str
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run folder. ``notes`` holds what was odd about it, in words."""
+
+    folder: Path
+    name: str
+    pretext: str
+    backbone: str
+    data: str
+    tag: str
+    seed: int
+    commit: str
+    created: str
+    command: str
+    state: str
+    step: int
+    steps: int
+    clips_seen: float
+    frames_seen: float
+    hours: float
+    message: str
+    curves: dict[str, Curve]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the weights are final: pretraining finished, or there was none (``evaluated``)."""
+        return self.state in ("finished", "evaluated")
+
+    @property
+    def progress(self) -> str:
+        """State, step and message in one line."""
+        step = f" at step {self.step} of {self.steps}" if self.steps and not self.finished else ""
+        return f"{self.state}{step}" + (f": {self.message}" if self.message else "")
+
+    def last(self, key: str, share: float = 0.0) -> float | None:
+        """Mean of a curve over the last ``share`` of its points, at least the last one; None without points."""
+        points = sorted(self.curves.get(key, {}).items())
+        tail = [value for _, (_, value) in points[-max(1, round(share * len(points))) :]]
+        return sum(tail) / len(tail) if tail else None
+
+
+def read_run(folder: Path, *, now: float | None = None) -> Run:
+    """Read a run folder, also while it is being written.
+
+    Args:
+        folder: holds ``run.json``; every other file may be missing or damaged.
+        now: Unix time against which the last sign of life is judged; the clock's where None.
+
+    Raises:
+        ValueError: ``run.json`` is not the description of a run; the message says why.
+        OSError: it cannot be read.
+    """
+    identity = _json(_text(folder / "run.json"), "run.json")
+    missing = [key for key in ("pretext", "backbone", "data", "seed") if key not in identity]
+    if missing:
+        raise ValueError(f"run.json lacks {', '.join(missing)}")
+    if isinstance(identity["seed"], bool) or not isinstance(identity["seed"], int):
+        raise ValueError(f"run.json: seed is {clean(identity['seed'])!r}, not a whole number")
+    notes: list[str] = []
+    curves = _curves(folder / "metrics.jsonl", notes)
+    rows = _rows(folder, identity["seed"], notes)
+    status = _status(folder / "status.json", bool(rows) and not curves, notes)
+    if status.get("state") == "running":
+        _mark_silent(folder, time.time() if now is None else now, notes)
+    return Run(
+        folder=folder,
+        name=clean(identity.get("name", folder.name)),
+        **{key: clean(identity.get(key, "")) for key in ("pretext", "backbone", "data", "tag")},
+        seed=identity["seed"],
+        **{key: clean(identity.get(key, "")) for key in ("commit", "created", "command")},
+        state=clean(status.get("state", "unknown")),
+        step=int(_number(status.get("step"))),
+        steps=int(_number(status.get("steps"))),
+        clips_seen=_number(status.get("clips_seen")),
+        frames_seen=_number(status.get("frames_seen")),
+        hours=_number(status.get("hours")),
+        message=clean(status.get("message") or ""),
+        curves=curves,
+        rows=rows,
+        notes=tuple(notes),
+    )
+
+
+def clean(value: object) -> str:
+    """Any value as one line of text without control characters (terminal codes, direction overrides)."""
+    return "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in str(value)).strip()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _json(text: str, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is not JSON: {clean(error)}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} holds no mapping")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    """A finite number; the bound refuses nan, infinity and integers that no float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _number(value: Any) -> float:
+    """A finite number, 0 for anything else."""
+    return float(value) if _is_number(value) else 0.0
+
+
+def _lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """The readable lines of a .jsonl; an unreadable last line was cut off by a kill, others are damage."""
+    try:
+        lines = _text(path).split("\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read: {clean(error.strerror or error)}")
+        return
+    damaged = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield _json(line, path.name)
+        except ValueError:
+            if number == len(lines):  # no newline follows: still being written, or killed while writing
+                notes.append(f"{path.name}: the last line is cut off and was left out")
+            else:
+                damaged += 1
+    if damaged:
+        notes.append(f"{path.name}: {damaged} unreadable line{'s' if damaged > 1 else ''} left out")
+
+
+def _status(path: Path, evaluated: bool, notes: list[str]) -> dict[str, Any]:
+    """The status; weights that were only evaluated (random, public) have none and are ``evaluated``."""
+    try:
+        return _json(_text(path), path.name)
+    except FileNotFoundError:
+        if not evaluated:
+            notes.append("status.json is missing")
+        return {"state": "evaluated"} if evaluated else {}
+    except (OSError, ValueError) as error:
+        notes.append(clean(error))
+        return {}
+
+
+def _curves(path: Path, notes: list[str]) -> dict[str, Curve]:
+    curves: dict[str, Curve] = {}
+    for line in _lines(path, notes):
+        step, clips = _number(line.get("step")), _number(line.get("clips_seen"))
+        for key in CURVES:
+            if _is_number(line.get(key)):
+                curves.setdefault(key, {})[step] = (clips, float(line[key]))
+    return curves
+
+
+def _rows(folder: Path, run_seed: int, notes: list[str]) -> tuple[Row, ...]:
+    """The last row for every (weights file, evaluation, data, protocol, seed)."""
+    rows: dict[tuple[object, ...], Row] = {}
+    for line in _lines(folder / "scores.jsonl", notes):
+        scores = line.get("scores")
+        if not isinstance(scores, dict) or not {"evaluation", "data", "protocol"} <= line.keys():
+            notes.append("scores.jsonl: a row without evaluation, data, protocol or scores was left out")
+            continue
+        bad = [clean(key) for key, value in scores.items() if not _is_number(value)]
+        if bad:
+            notes.append(f"{clean(line['evaluation'])}: {', '.join(bad)} is no finite number and was left out")
+        seed = line.get("seed", run_seed)
+        row = Row(
+            evaluation=clean(line["evaluation"]),
+            data=clean(line["data"]),
+            protocol=clean(line["protocol"]),
+            seed=seed if isinstance(seed, int) else run_seed,
+            weights=clean(line.get("weights", "")),
+            weights_file=Path(clean(line.get("weights_file") or "backbone.pt")).name,
+            scores={clean(key): float(value) for key, value in scores.items() if _is_number(value)},
+            per_video=_inside(folder, line.get("per_video")),
+            seconds=_number(line.get("seconds")),
+            commit=clean(line.get("commit", "")),
+        )
+        key = (row.weights_file, row.evaluation, row.data, row.protocol, row.seed)
+        rows.pop(key, None)  # a row evaluated again takes its place at the end
+        rows[key] = row
+    return tuple(rows.values())
+
+
+def _inside(folder: Path, name: object) -> Path | None:
+    """An existing file inside the run folder, None for anything else."""
+    if not isinstance(name, str) or "\0" in name:
+        return None
+    path = folder / name
+    return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
+
+
+def _mark_silent(folder: Path, now: float, notes: list[str]) -> None:
+    files = [path for path in (folder / "status.json", folder / "metrics.jsonl") if path.is_file()]
+    silent = now - max((path.stat().st_mtime for path in files), default=now)
+    if silent > SILENT_SECONDS:
+        notes.append(f"says running, but wrote nothing for {silent / 3600:.1f} h: killed?")

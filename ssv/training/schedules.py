@@ -1,0 +1,37 @@
+"""Learning-rate schedules, as functions of an optimizer and the total number of steps, and parameter groups."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.05, final: float = 0.0) -> LambdaLR:
+    """Linear rise over the share ``warmup`` of all steps, then half a cosine down to ``final`` of the peak."""
+    rise = round(warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        share = min(1.0, (step - rise) / max(1, total_steps - rise))
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
+
+    return LambdaLR(optimizer, factor)
+
+
+def constant(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0) -> LambdaLR:
+    """The peak rate throughout, after a linear rise over the share ``warmup`` of all steps."""
+    rise = round(warmup * total_steps)
+    return LambdaLR(optimizer, lambda step: (step + 1) / rise if step < rise else 1.0)
+
+
+def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Two parameter groups: matrices and kernels decay, biases and norms (one-dimensional) do not."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

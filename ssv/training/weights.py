@@ -1,0 +1,230 @@
+"""`backbone.pt`, the one link between pretraining and evaluation: written whole or not at all, read strictly.
+
+The file is ``{"backbone": {"class", "kwargs"}, "state_dict", "provenance"}``, tensors and plain values only. Nothing in it
+is executed: it is read with ``weights_only=True``, and the class it names is looked up among ``ssv.backbones`` only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssv.backbones.base import Backbone
+from ssv.backbones.converters.base import convert_public
+from ssv.backbones.inflate import inflated
+
+FILE = "backbone.pt"
+
+
+class _Stored(NamedTuple):
+    """What a file holds, whoever wrote it."""
+
+    backbone_class: type[Backbone]
+    kwargs: dict[str, Any]
+    state: dict[str, Tensor]
+    provenance: dict[str, Any]
+
+
+def save_backbone(path: str | Path, backbone: Backbone, provenance: Mapping[str, Any]) -> None:
+    """Write ``backbone`` to ``path`` so that at any moment the file is the one before or the new one, whole.
+
+    Args:
+        path: usually ``<run>/backbone.pt``; its folder is made.
+        backbone: on any device.
+        provenance: plain values: where these weights come from.
+
+    Raises:
+        OSError: if it cannot be written (a full disk); the file before is kept.
+    """
+    path = Path(path)
+    content = {
+        "backbone": {"class": _class_name(type(backbone)), "kwargs": backbone.kwargs},
+        "state_dict": {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()},
+        "provenance": dict(provenance),
+    }
+    buffer = io.BytesIO()  # torch reports a full disk in words of its own; a plain file says OSError
+    torch.save(content, buffer)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        kept = "; the file before is kept" if path.exists() else ""
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}{kept}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_backbone(
+    weights: str | Path, *, backbone_class: type[Backbone] | None = None, **overrides: Any
+) -> tuple[Backbone, dict[str, Any]]:
+    """The backbone in a file, on the CPU, in training mode, and where it comes from.
+
+    Args:
+        weights: a `backbone.pt`, a run folder with one, or a public file that a converter knows.
+        backbone_class: the class in the file, where it lives outside `ssv.backbones`.
+        overrides: arguments of the backbone to change. What needs no new tensors may change (strides, padding,
+            ``last_stage``: tensors of later stages are left out), and ``time_local=False`` inflates.
+
+    Returns:
+        The backbone and a dict of plain values: what `save_backbone` was given; ``receipt`` for a public file;
+        ``overrides``, ``inflated`` and ``left_out`` where there are any.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no weights, or they do not fill what was asked for.
+    """
+    path = _find(Path(weights))
+    stored = _read(path, backbone_class)
+    provenance = dict(stored.provenance)
+    asked = {**stored.kwargs, **overrides}
+    try:
+        backbone = stored.backbone_class(**asked)
+    except TypeError as error:
+        unknown = ", ".join(sorted(set(overrides) - set(stored.kwargs))) or error
+        known = ", ".join(stored.kwargs)
+        raise ValueError(f"{_name(stored)} in {path} has no argument {unknown}; it has {known}") from error
+    wanted = backbone.state_dict()
+    state = stored.state
+    if stored.kwargs.get("time_local") and not backbone.time_local:
+        state = inflated(state, wanted)
+        provenance["inflated"] = True
+    left_out = _dropped_stages(stored, asked, overrides, wanted)
+    _check_fit(path, stored, {k: v for k, v in state.items() if k not in left_out}, wanted, overrides)
+    backbone.load_state_dict({name: state[name] for name in wanted})
+    if overrides:
+        provenance["overrides"] = {name: backbone.kwargs[name] for name in overrides}
+    if left_out:
+        provenance["left_out"] = f"{len(left_out)} tensors of the stages after {asked['last_stage']}"
+    return backbone, provenance
+
+
+def weights_digest(backbone: Backbone) -> str:
+    """Twelve hex digits that change with any name or any bit of the weights, whatever device they are on."""
+    digest = hashlib.sha256()
+    for name, tensor in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _find(path: Path) -> Path:
+    file = path / FILE if path.is_dir() else path
+    if file.is_file():
+        return file
+    where = f"the folder {path} holds no {FILE}" if path.is_dir() else f"no weights at {path}"
+    raise FileNotFoundError(f"{where}; give a {FILE}, the folder of a run, or a public file")
+
+
+def _read(path: Path, backbone_class: type[Backbone] | None) -> _Stored:
+    with open(path, "rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise
+        except Exception as error:  # what is no weights file, or half of one, fails in any way, OSError among them
+            if path.suffix == ".ckpt":
+                raise ValueError(_not_a_checkpoint(path)) from error
+            needed = "tensors and plain values, written whole by torch.save"
+            raise ValueError(f"{path} is not a weights file: {needed}") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds {type(content).__name__}, not weights; give a {FILE} or a public file")
+    if "pytorch-lightning_version" in content:
+        raise ValueError(_not_a_checkpoint(path))
+    if {"backbone", "state_dict", "provenance"} <= content.keys():
+        return _own(path, content, backbone_class)
+    try:
+        converted = convert_public(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if converted is None:
+        raise ValueError(f"{path} holds tensors of no architecture known here; give a {FILE} or write a converter")
+    backbone, receipt = converted
+    provenance = {"name": path.name, "receipt": str(receipt)}
+    return _Stored(type(backbone), backbone.kwargs, dict(backbone.state_dict()), provenance)
+
+
+def _own(path: Path, content: Mapping[str, Any], backbone_class: type[Backbone] | None) -> _Stored:
+    try:
+        name, kwargs = str(content["backbone"]["class"]), dict(content["backbone"]["kwargs"])
+        state, provenance = dict(content["state_dict"]), dict(content["provenance"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is a damaged {FILE}: it has the entries of one, but not their content") from error
+    return _Stored(_class(path, name, backbone_class), kwargs, state, provenance)
+
+
+def _class(path: Path, name: str, given: type[Backbone] | None) -> type[Backbone]:
+    """The class that a file names. Only `ssv.backbones` is searched: a file must not decide what is imported."""
+    if given is not None:
+        if _class_name(given) != name:
+            raise ValueError(f"{path} holds weights of {name}, asked for {_class_name(given)}")
+        return given
+    parts = re.fullmatch(r"(ssv\.backbones\.[a-z0-9_]+)\.([A-Za-z0-9_]+)", name)
+    if not parts:
+        raise ValueError(f"{path} holds weights of {name}, which is not in ssv.backbones; pass backbone_class")
+    try:
+        found = getattr(importlib.import_module(parts[1]), parts[2])
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{path} holds weights of {name}, which this version of ssv does not have") from error
+    if not (isinstance(found, type) and issubclass(found, Backbone)):
+        raise ValueError(f"{path} names {name}, which is not a backbone")
+    return found
+
+
+def _dropped_stages(
+    stored: _Stored, asked: dict[str, Any], overrides: Mapping[str, Any], wanted: Mapping[str, Tensor]
+) -> set[str]:
+    """Names in the file that are gone for no other reason than a smaller ``last_stage``."""
+    if "last_stage" not in overrides:
+        return set()
+    with torch.device("meta"):
+        whole = stored.backbone_class(**{**asked, "last_stage": stored.kwargs["last_stage"]})
+    return set(whole.state_dict()) - set(wanted)
+
+
+def _check_fit(
+    path: Path,
+    stored: _Stored,
+    state: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    overrides: Mapping[str, Any],
+) -> None:
+    """Refuse unless ``state`` has exactly the names and shapes of ``wanted``."""
+    here = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    there = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    wrong = [name for name in {**there, **here} if here.get(name) != there.get(name)]
+    if not wrong:
+        return
+    was = ", ".join(f"{name}={stored.kwargs[name]}" for name in overrides)
+    asked = ", ".join(f"{name}={value}" for name, value in overrides.items())
+    first = wrong[0]
+    raise ValueError(
+        f"{path} holds {_name(stored)}({was}), needed for {_name(stored)}({asked}): {len(wrong)} tensors do not fit, "
+        f"the first is {first}, {here.get(first, 'absent')} in the file, {there.get(first, 'absent')} needed"
+    )
+
+
+def _not_a_checkpoint(path: Path) -> str:
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    return f"{path} is a checkpoint to resume a run from, not weights; use {folder / FILE}"
+
+
+def _class_name(backbone_class: type[Backbone]) -> str:
+    return f"{backbone_class.__module__}.{backbone_class.__qualname__}"
+
+
+def _name(stored: _Stored) -> str:
+    return stored.backbone_class.__name__

@@ -1,0 +1,99 @@
+"""What a user sees who types something: one line, the right exit code, the nearest name."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.compose import ROOT, stems
+
+
+def ssv(*arguments, cwd=None, **environment):
+    """Run the command as a user does."""
+    import os
+
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled", **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "ssv", *arguments], capture_output=True, text=True, cwd=cwd or ROOT, env=env, timeout=300
+    )
+
+
+def complaint(result):
+    """The one line of a refusal."""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("ssv: ")
+    return lines[0]
+
+
+def test_alone_prints_the_verbs():
+    result = ssv()
+    assert result.returncode == 0
+    for verb in ("toy", "pretrain", "evaluate", "compare", "list"):
+        assert f"\n  {verb} " in result.stdout
+
+
+@pytest.mark.parametrize("verb", ["toy", "pretrain", "evaluate", "compare", "list"])
+def test_help_teaches_with_five_examples(verb):
+    result = ssv(verb, "--help")
+    assert result.returncode == 0, result.stderr
+    assert sum(line.strip().startswith(f"ssv {verb}") for line in result.stdout.splitlines()) >= 5
+    assert "hydra" not in result.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["pretain"], "unknown verb 'pretain'; did you mean 'pretrain'?"),
+        (["pretrain", "pretext=sped"], "unknown pretext 'sped'; did you mean 'speed_prediction'?"),
+        (["pretrain", "backbone=s3gd"], "unknown backbone 's3gd'; did you mean 's3dg'?"),
+        (["pretrain", "pretex=speed_prediction"], "unknown key 'pretex'; did you mean 'pretext'?"),
+        (["pretrain", "data.batchsize=3"], "unknown key 'data.batchsize'; did you mean 'data.batch_size'?"),
+        (["pretrain", "+typo=1"], "unknown key 'typo'"),
+        (["pretrain", "+data.batchsize=3"], "unknown key 'data.batchsize'; did you mean 'data.batch_size'?"),
+        (["pretrain", "+experment=demo"], "unknown key 'experment'"),
+        (["pretrain", "+experiment=nothing_like_it"], "unknown experiment 'nothing_like_it'"),
+        (["pretrain", "steps=many"], "steps"),
+        (["evaluate"], "weights must be set: weights=VALUE"),
+        (["evaluate", "weights=nowhere.pt"], "no such file or run folder"),
+        (["evaluate", "weights=random"], "backbone=NAME"),
+        (["compare", "outputs=nowhere"], "no folder"),
+        (["list", "backbonse"], "did you mean 'backbone'?"),
+        (["pretrain", "data=folder", "data.root=nowhere"], "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, expected, tmp_path):
+    result = ssv(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert expected in complaint(result)
+    assert not list(tmp_path.glob("outputs/*/checkpoints")), "nothing started"
+
+
+@pytest.mark.parametrize("group", ["pretext", "backbone", "data", "evaluation"])
+def test_list_names_everything_there_is(group):
+    result = ssv("list", group)
+    assert result.returncode == 0
+    for stem in stems(group):
+        assert stem in result.stdout
+
+
+def test_completion_completes_verbs_groups_and_keys():
+    def query(line):
+        return set(ssv("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line))).stdout.split())
+
+    assert query("ssv pre") == {"pretrain"}
+    assert {"pretext=speed_prediction", "pretext=supervised"} <= query("ssv pretrain pretext=s")
+    assert "data.batch_size=" in query("ssv pretrain data.batch_s")
+    assert "complete" in ssv("-sc", "install=bash").stdout
+
+
+def test_help_is_quick():
+    # Not a timed test of speed: a guard against importing torch on the way, which costs seconds.
+    best = 9.0
+    for _ in range(3):
+        start = time.perf_counter()
+        ssv("--help")
+        best = min(best, time.perf_counter() - start)
+    assert best < 2.0

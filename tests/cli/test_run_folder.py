@@ -1,0 +1,93 @@
+import json
+import multiprocessing
+
+import numpy as np
+import pytest
+
+from ssv.cli.checks import check_config
+from ssv.cli.errors import UserError, nearest
+from ssv.cli.run_folder import claim, differences, digest_tag, run_name
+from ssv.cli.scores import put_row, save_arrays
+
+CONFIG = {"seed": 0, "data": {"workers": 2, "batch_size": 8}, "trainer": {"devices": 1}, "run": {"name": "x"}}
+
+
+def test_tag_depends_on_values_only():
+    assert digest_tag(["pretext=a", "seed=3", "data=toy", "backbone=r3d18"]) == "base"
+    assert digest_tag(["trainer.devices=2", "data.workers=8", "outputs=/x", "threads=1"]) == "base"
+    one, two = digest_tag(["optimizer.lr=0.1"]), digest_tag(["optimizer.lr=0.01"])
+    assert one != two and one != "base"
+    assert digest_tag(["a.b=1", "c=2"]) == digest_tag(["c=2", "seed=4", "a.b=1"])
+
+
+def test_name_is_safe_for_folders():
+    assert run_name("speed", "s3dg", "toy", "my tag/1", seed=3) == "speed-s3dg-toy-my_tag_1-s3"
+
+
+def test_claim_new_resume_refuse(tmp_path):
+    folder = tmp_path / "run"
+    with claim(folder, CONFIG) as state:
+        assert state == "new"
+    (folder / "status.json").write_text(json.dumps({"state": "stopped"}))
+    machine = {**CONFIG, "data": {"workers": 9, "batch_size": 8}, "trainer": {"devices": 4}}
+    with claim(folder, machine) as state:
+        assert state == "stopped", "machine settings do not make another run"
+    other = {**CONFIG, "data": {"workers": 2, "batch_size": 16}}
+    with pytest.raises(UserError, match="data.batch_size: 8 -> 16.*tag="), claim(folder, other):
+        pass
+
+
+def test_claim_refuses_a_second_process(tmp_path):
+    with claim(tmp_path / "run", CONFIG):
+        with pytest.raises(UserError, match="another process"), claim(tmp_path / "run", CONFIG):
+            pass
+
+
+def test_differences_name_old_and_new():
+    assert differences({"a": {"b": 1}}, {"a": {"b": 2}, "c": 3}) == ["a.b: 1 -> 2", "c: absent -> 3"]
+
+
+def row(**changes):
+    base = {"weights": "w", "evaluation": "linear_probe", "data": "toy", "protocol": "p", "seed": 0, "scores": {"top1": 0.1}}
+    return {**base, **changes}
+
+
+def test_same_key_replaces(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    for value in (row(), row(seed=1), row(protocol="q"), row(scores={"top1": 0.9})):
+        put_row(path, value)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(rows) == 3 and rows[-1]["scores"] == {"top1": 0.9}
+
+
+def _put(arguments):
+    path, start = arguments
+    for seed in range(start, start + 20):
+        put_row(path, row(seed=seed))
+
+
+def test_rows_of_two_processes_are_all_there(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(_put, [(path, 0), (path, 20)])
+    assert sorted(json.loads(line)["seed"] for line in path.read_text().splitlines()) == list(range(40))
+
+
+def test_save_arrays_needs_no_pickle(tmp_path):
+    save_arrays(tmp_path / "a" / "x.npz", {"path": np.array(["a", "bc"]), "label": np.arange(2)})
+    with np.load(tmp_path / "a" / "x.npz", allow_pickle=False) as found:
+        assert found["path"].tolist() == ["a", "bc"]
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.npz"]
+
+
+def test_unknown_keys_are_found_at_any_depth():
+    config = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 1, "momentun": 0.9}}
+    with pytest.raises(UserError, match="'optimizer.momentun'; did you mean 'optimizer.momentum'"):
+        check_config(config, allowed={"optimizer"})
+    with pytest.raises(UserError, match="no module 'nowhere_at_all'"):
+        check_config({"pretext": {"_target_": "nowhere_at_all.Thing"}}, allowed={"pretext"})
+
+
+def test_nearest_knows_short_forms():
+    assert nearest("sped", ["speed_prediction", "supervised"]) == "; did you mean 'speed_prediction'?"
+    assert nearest("zzz", ["speed_prediction"]) == ""

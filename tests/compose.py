@@ -1,0 +1,27 @@
+"""Composes the real configuration in tests, once per request, without a run."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def compose(verb, *overrides):
+    """The plain dict a command line would give; sub-configs as dicts, interpolations resolved."""
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return OmegaConf.to_container(hydra.compose(verb, list(overrides)), resolve=True)
+
+
+def stems(group):
+    """Names of all options of a configuration group."""
+    return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def tiny_overrides(name):
+    """What the ``# tiny:`` line of a pretext's YAML says: the overrides that make it affordable on a CPU."""
+    lines = (ROOT / "conf" / "pretext" / f"{name}.yaml").read_text().splitlines()
+    found = [line.removeprefix("# tiny:").split() for line in lines if line.startswith("# tiny:")]
+    assert found, f"conf/pretext/{name}.yaml needs a line `# tiny: key=value ...` for tests and small machines"
+    return found[0]

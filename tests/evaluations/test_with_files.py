@@ -1,0 +1,65 @@
+"""The evaluations on encoded files, through the real data module."""
+
+import pytest
+
+from ssv.data.crops import CenterCrop
+from ssv.data.datamodule import VideoDataModule
+from ssv.data.readers.pyav import PyAVReader
+from ssv.data.sampling import RandomClips, UniformClips
+from ssv.evaluations.features import clip_features, recalibrate
+from ssv.evaluations.fine_tune import FineTune
+from ssv.evaluations.linear_probe import LinearProbe
+from ssv.types import Video
+from tests.evaluations.fakes import Tiny, trainer
+from tests.videos import write_numbered
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("videos")
+    lists = {
+        split: [Video(str(root / f"{split}_{k}_{g}.mp4"), k, f"{split}{k}{g}") for k in range(2) for g in range(3)]
+        for split in ("train", "test")
+    }
+    for rows in lists.values():
+        for video in rows:
+            frames = 5 if video is rows[-1] else 14  # one file is shorter than a clip, and scored all the same
+            write_numbered(video.path, frames=frames, first=100 * video.label, size=(48, 32))
+    return VideoDataModule(
+        str(root),
+        lambda root, split: lists[split],
+        RandomClips(frames=8, short="loop"),
+        CenterCrop(16, short_side=16),
+        batch_size=4,
+        workers=0,
+        held_out=0.0,
+        max_broken=0,
+        reader=PyAVReader(),
+        seed=0,
+    )
+
+
+def sampler(short="loop"):
+    return UniformClips(views=2, frames=8, short=short)
+
+
+def test_both_score_every_test_video(data):
+    crop = CenterCrop(16, short_side=16)
+    backbone = Tiny()
+    recalibrate(backbone, data)
+    assert int(backbone.norm.num_batches_tracked) == 2
+    for evaluation in (
+        LinearProbe(sampler=sampler(), crop=crop, folds=2),
+        FineTune(train_sampler=data.sampler, train_crop=crop, sampler=sampler(), crop=crop, steps=4, batch_size=4),
+    ):
+        scores = evaluation.run(backbone, data, trainer())
+        table = evaluation.artifacts["per_video"]
+        assert table["path"].tolist() == [video.path for video in data.split("test")]
+        assert (table["prediction"] == table["label"]).mean() == pytest.approx(scores["top1"])
+
+
+def test_a_sampler_that_skips_is_told_what_to_do(data):
+    rows = data.split("test")
+    loader = data.loader(rows, sampler("skip"), CenterCrop(16, short_side=16), batch_size=4)
+    with pytest.raises(ValueError, match=r"1 of 6 videos gave no clip \(first: .*test_1_2.mp4\).*short=loop"):
+        clip_features(Tiny(), loader, rows, trainer(), "features")
