@@ -35,9 +35,7 @@ def b_frames(folder: Path, frames: int = 60) -> Path:
 
 def open_gop(folder: Path, frames: int = 60) -> Path:
     """H.264 in mp4 with open GOPs: frames stored after a keyframe are shown before it."""
-    return write_numbered(
-        folder / "open_gop.mp4", frames=frames, options=x264(keyint=12, bframes=3, more="open-gop=1")
-    )
+    return write_numbered(folder / "open_gop.mp4", frames=frames, options=x264(keyint=12, bframes=3, more="open-gop=1"))
 
 
 def intra_refresh(folder: Path, frames: int = 60) -> Path:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ssv.evaluations.base import Evaluation
 
 RECALIBRATION_BATCHES = 16  # of the training batch size; means of batch norms settle within a few
-KEYS = {"weights", "inflate", "seed", "tag", "outputs", "data_root", "threads", "channels_last"}
+KEYS = {"weights", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
 
 
 def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -49,7 +49,6 @@ def run(config: dict[str, Any]) -> int:
     backbone, provenance = load(config, file)
     seed = config["seed"] if config["seed"] is not None else int(provenance.get("seed", 0))
     evaluation: Evaluation = instantiate_plain(config["evaluation"])
-    backbone.to(**({"memory_format": torch.channels_last_3d} if config["channels_last"] else {}))  # type: ignore[call-overload]
     trainer = instantiate_plain(config["trainer"])(
         logger=False,
         enable_checkpointing=False,

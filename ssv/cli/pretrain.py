@@ -10,7 +10,7 @@ from typing import Any
 from ssv.cli.run_folder import claim, digest_tag, is_first_process, read_status, run_name, set_state
 
 KEYS = {
-    "steps", "seed", "tag", "outputs", "data_root", "threads", "channels_last", "log_every", "checkpoint_every",
+    "steps", "seed", "tag", "outputs", "data_root", "threads", "log_every", "checkpoint_every",
     "held_out_every", "probe_every", "probe_videos",
 }  # fmt: skip
 
@@ -77,8 +77,6 @@ def train(config: dict[str, Any], folder: Path) -> None:
     torch.manual_seed(derive_seed(seed, "weights"))
     backbone = build_backbone(config)
     pretext = instantiate_plain(config["pretext"])(backbone)
-    if config["channels_last"]:
-        backbone.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     dashboard = open_dashboard(config, folder, job_type="pretrain")
     recorder = Recorder(folder, dashboard.sinks, every=config["log_every"], steps=steps)
     provenance = {key: config["run"][key] for key in ("name", "pretext", "backbone", "data", "tag", "seed")}

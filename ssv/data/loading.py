@@ -250,7 +250,7 @@ _MEANINGS = {
 
 def _collate(samples: list[Clips | VideoError]) -> tuple[Clips | None, list[VideoError]]:
     """A batch of what could be read, (B,...), and what could not."""
-    good = [sample for sample in samples if isinstance(sample, Clips)]; good += good[:1]*(len(samples)-len(good))
+    good = [sample for sample in samples if isinstance(sample, Clips)]
     return default_collate(good) if good else None, [sample for sample in samples if isinstance(sample, VideoError)]
 
 

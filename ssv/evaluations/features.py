@@ -157,13 +157,13 @@ def progress(items: Iterable[T], title: str, trainer: pl.Trainer, total: int | N
 
 
 @torch.no_grad()
-def recalibrate(backbone: Backbone, data: VideoDataModule, batches: int = 8) -> None:
+def recalibrate(backbone: Backbone, data: Iterable[Clips], batches: int) -> None:
     """Changes ``backbone`` in place: BatchNorm statistics become the mean over ``batches`` batches of training clips.
 
     A randomly initialised backbone has statistics (0, 1) that fit no data, so that its features in eval mode shrink
     or explode with depth; as a reference it deserves its own. No weight changes. Without BatchNorm nothing happens.
-    Clips are those of pretraining (the data set's sampler, crop and batch size), in an order of the data's seed; an
-    epoch at most. Runs where the backbone is.
+    Give it shuffled clips cut as in pretraining; fewer batches than asked for are taken as they are. Runs where the
+    backbone is.
 
     Raises:
         ValueError: if there is no batch.
@@ -174,16 +174,13 @@ def recalibrate(backbone: Backbone, data: VideoDataModule, batches: int = 8) -> 
     modes = {module: module.training for module in backbone.modules()}
     momenta = {norm: norm.momentum for norm in norms}
     device = next(backbone.parameters()).device
-    loader = data.loader(
-        data.split("train"), data.sampler, data.crop, batch_size=data.batch_size, shuffle=True, seed=data.seed
-    )
     backbone.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches, every batch weighing the same
         norm.train()
     try:
-        for clips in islice(loader, batches):
+        for clips in islice(data, batches):
             backbone(normalise(clips.pixels.to(device).flatten(0, 1), backbone.mean, backbone.std))
         if not int(norms[0].num_batches_tracked or 0):
             raise ValueError(

@@ -150,7 +150,7 @@ class FineTune(Evaluation):
             if not found:
                 raise ValueError(
                     f"no full batch of {size} clips from {len(videos)} training videos; some were left out, set "
-                    "evaluation.train_sampler.short=loop or a smaller evaluation.batch_size"
+                    "data.sampler.short=loop or a smaller evaluation.batch_size"
                 )
 
     def _train(

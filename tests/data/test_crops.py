@@ -74,9 +74,9 @@ def test_whole_frame_needs_no_resizing():
 
 
 def test_shrinking_averages_and_growing_interpolates():
-    checker = np.zeros((1, 32, 32, 3), dtype=np.uint8)
-    checker[0, ::2, ::2] = checker[0, 1::2, 1::2] = 200
-    assert set(CenterCrop(16, short_side=16)(checker).unique().tolist()) == {100}  # no false pattern
+    dots = np.zeros((1, 64, 64, 3), dtype=np.uint8)
+    dots[0, ::4, ::4] = 160
+    assert set(CenterCrop(16, short_side=16)(dots).unique().tolist()) == {10}  # none lost, no false pattern
     grown = CenterCrop(64, short_side=64)(coordinates(1, 32, 32))
     expected = cv2.resize(coordinates(1, 32, 32)[0], (64, 64), interpolation=cv2.INTER_LINEAR)
     assert (grown[:, 0].numpy() == expected.transpose(2, 0, 1)).all()

@@ -44,6 +44,8 @@ def data(root, videos=None, **changes):
     values = {
         "sampler": RandomClips(frames=4, stride=8),
         "crop": RandomResizedCrop(16),
+        "eval_sampler": UniformClips(frames=4),
+        "eval_crop": CenterCrop(16, short_side=16),
         "batch_size": 2,
         "workers": 0,
         "held_out": 0.25,

@@ -1,9 +1,5 @@
 import multiprocessing
-import os
-import struct
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import av
 import numpy as np
@@ -11,11 +7,9 @@ import pytest
 
 from ssv.data.readers import auto as auto_module
 from ssv.data.readers import decord as decord_module
-from ssv.data.readers import probe as probe_module
 from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.readers.decord import DecordReader, has_decord, why_not_decord
-from ssv.data.readers.packets import Packet, Showing, make_table, resets_decoder
 from ssv.data.readers.probe import count_decodable, look, probe
 from ssv.data.readers.pyav import PyAVReader, _decode
 from tests import videos
@@ -233,9 +227,8 @@ def test_broken_files_leave_the_terminal_alone(made, capfd) -> None:
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.skipif("SSV_REAL_DATA" not in os.environ, reason="set SSV_REAL_DATA to a folder with clips/")
-def test_real_clips() -> None:
-    clips = sorted((Path(os.environ["SSV_REAL_DATA"]) / "clips").iterdir())
+def test_real_clips(real_data) -> None:
+    clips = sorted((real_data / "clips").iterdir())
     assert clips
     for clip in clips:
         path = str(clip)

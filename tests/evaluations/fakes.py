@@ -56,10 +56,7 @@ def videos(split, *, classes=4, groups=3, clips=2, labels=None):
 class FakeData:
     """``split`` and ``loader`` of the data module over videos whose brightness says their class."""
 
-    batch_size, seed = 8, 0
-
     def __init__(self, train=None, test=None):
-        self.sampler, self.crop = random_view(), random_crop()
         self.lists = {
             "train": videos("train") if train is None else train,
             "test": videos("test") if test is None else test,
@@ -72,7 +69,7 @@ class FakeData:
         return DataLoader(
             InMemory(videos, sampler, crop, seed),
             batch_size=batch_size,
-            shuffle=shuffle and len(videos) > 0,
+            shuffle=shuffle,
             generator=torch.Generator().manual_seed(seed),
         )
 

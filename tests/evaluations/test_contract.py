@@ -12,15 +12,18 @@ from omegaconf import OmegaConf
 from ssv.evaluations.base import Evaluation
 from tests.evaluations.fakes import FakeData, Levels, Tiny, centre, random_crop, random_view, trainer, videos, views
 
-FILES = sorted((Path(__file__).parents[2] / "conf" / "evaluation").glob("*.yaml"))
+CONF = Path(__file__).parents[2] / "conf"
+FILES = sorted((CONF / "evaluation").glob("*.yaml"))
 # An evaluation with a sampler reads whole videos by class; others (label propagation) bring their own data.
-OF_VIDEOS = [path for path in FILES if "sampler" in OmegaConf.load(path)]
+OF_VIDEOS = [path for path in FILES if "sampler" in OmegaConf.to_container(OmegaConf.load(path))]
 SMALL = {"batch_size": 6, "steps": 30, "lr": 0.1, "dropout": 0.0, "folds": 3, "strengths": [0.001, 0.1]}
 
 
 def load(path, **changes):
-    values = OmegaConf.load(path)
-    whole = OmegaConf.merge({"seed": 0, "name": "x", "run_dir": "x", "data_root": "x"}, {"evaluation": values})
+    names = {"seed": 0, "name": "x", "run_dir": "x", "data_root": "x"}
+    whole = OmegaConf.create(
+        {**names, "data": OmegaConf.load(CONF / "data" / "ucf101.yaml"), "evaluation": OmegaConf.load(path)}
+    )
     node = OmegaConf.to_container(whole, resolve=True)["evaluation"]
     return {**node, **{key: value for key, value in changes.items() if key in node}}
 

@@ -8,7 +8,7 @@ from torch import nn
 from ssv.evaluations.features import clip_features, describe, labelled_splits, mean_over_views, recalibrate
 from ssv.ops.photometric import normalise
 from ssv.types import Clips, Video
-from tests.evaluations.fakes import FakeData, Levels, Tiny, centre, trainer, videos, views
+from tests.evaluations.fakes import FakeData, Levels, Tiny, centre, random_view, trainer, videos, views
 
 
 def features(backbone, data, rows, batch_size=5, **settings):
@@ -104,12 +104,9 @@ def test_classes_are_positions_of_the_labels_that_occur():
 def test_recalibration_gives_every_norm_the_mean_statistics_of_its_batches():
     data, backbone = FakeData(), Tiny().eval()
     weights = copy.deepcopy(dict(backbone.named_parameters()))
-    batches = data.loader(videos("train"), data.sampler, data.crop, batch_size=8, shuffle=True, seed=data.seed)
-    recalibrate(backbone, data, 2)
-    inputs = [
-        backbone.first(normalise(clips.pixels.flatten(0, 1), backbone.mean, backbone.std))
-        for clips, _ in zip(batches, range(2), strict=False)
-    ]
+    batches = list(data.loader(videos("train"), random_view(), centre(), batch_size=8))
+    recalibrate(backbone, batches, 2)
+    inputs = [backbone.first(normalise(b.pixels.flatten(0, 1), backbone.mean, backbone.std)) for b in batches[:2]]
     expected = sum(x.mean((0, 2, 3, 4)) for x in inputs) / 2
     torch.testing.assert_close(backbone.norm.running_mean, expected)
     torch.testing.assert_close(backbone.norm.running_var, sum(x.var((0, 2, 3, 4)) for x in inputs) / 2)
@@ -119,10 +116,10 @@ def test_recalibration_gives_every_norm_the_mean_statistics_of_its_batches():
 
 def test_recalibration_needs_clips_and_leaves_other_norms_alone():
     with pytest.raises(ValueError, match="got none"):
-        recalibrate(Tiny(), FakeData(train=[]), 4)
+        recalibrate(Tiny(), [], 4)
     without = Tiny()
     without.norm = nn.Identity()
-    recalibrate(without, FakeData(train=[]), 4)
+    recalibrate(without, [], 4)
 
 
 def test_protocols_name_the_values_of_samplers_and_crops():

@@ -126,18 +126,19 @@ def test_every_video_of_a_class_can_be_chosen():
 
 
 def test_only_the_chosen_videos_are_trained_on():
-    seen = set()
+    seen, seeds = set(), []
 
     class Spy(FakeData):
         def loader(self, videos, sampler, crop, *, batch_size, shuffle=False, seed=0):
             if shuffle:
                 seen.update(v.path for v in videos)
+                seeds.append(seed)
             return super().loader(videos, sampler, crop, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
     data = Spy()
     evaluation = fine_tune(labels_per_class=2, seed=5)
     evaluation.run(backbone(), data, trainer())
-    assert seen == {v.path for v in choose_labels(data.split("train"), 2, 5)}
+    assert seen == {v.path for v in choose_labels(data.split("train"), 2, 5)} and seeds == [5]
     assert set(evaluation.artifacts["training"]["path"].tolist()) == seen
     assert "2 labels per class" in evaluation.protocol and "all labels" in fine_tune().protocol
 

@@ -30,6 +30,8 @@ def data(tmp_path_factory):
         lambda root, split: lists[split],
         RandomClips(frames=8, short="loop"),
         CenterCrop(16, short_side=16),
+        eval_sampler=sampler(),
+        eval_crop=CenterCrop(16, short_side=16),
         batch_size=4,
         workers=0,
         held_out=0.0,
@@ -46,8 +48,8 @@ def sampler(short="loop"):
 def test_both_score_every_test_video(data):
     crop = CenterCrop(16, short_side=16)
     backbone = Tiny()
-    recalibrate(backbone, data)
-    assert int(backbone.norm.num_batches_tracked) == 2
+    recalibrate(backbone, data.train_dataloader(), 8)
+    assert int(backbone.norm.num_batches_tracked) == 1
     for evaluation in (
         LinearProbe(sampler=sampler(), crop=crop, folds=2),
         FineTune(train_sampler=data.sampler, train_crop=crop, sampler=sampler(), crop=crop, steps=4, batch_size=4),

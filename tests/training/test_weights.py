@@ -243,4 +243,9 @@ def test_digest_changes_with_a_bit_or_a_name_and_with_nothing_else():
         same.stem.norm.bias[0] = -0.0  # one bit
     assert weights_digest(same) != digest
     assert weights_digest(ResNet3D(**TINY)) != digest
+    renamed = Outsider()
+    before = weights_digest(renamed)
+    renamed.other = renamed.conv
+    del renamed.conv
+    assert weights_digest(renamed) != before
     assert len(weights_digest(ResNet3D(**TINY).bfloat16())) == 12

@@ -20,8 +20,8 @@ def pattern(draw: Draw, side: int) -> Tensor:
     total = torch.zeros(side, side)
     for cells in (4, 8, 16, 32):
         total += _enlarge(draw.normals(cells, cells), side) * cells**-slope
-    centred: Tensor = total - total.mean()
-    return centred / centred.std()
+    standard: Tensor = (total - total.mean()) / total.std()
+    return standard
 
 
 def palette(draw: Draw) -> Tensor:

@@ -1,0 +1,215 @@
+"""Runs as users run them: killed, stopped, swept, in several processes. Slow, because each is a real program."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.compose import ROOT
+
+pytestmark = pytest.mark.slow
+
+TINY = [
+    "backbone=r3d_tiny",
+    "data=toy",
+    "pretext.frames=4",
+    "data.sampler.frames=12",
+    "pretext.sizes=[24,32]",
+    "pretext.test_size=32",
+    "data.crop.size=32",
+    "data.eval_sampler.views=1",
+    "data.batch_size=4",
+    "data.workers=2",
+    "trainer=cpu",
+    "threads=1",
+    "log_every=1",
+    "checkpoint_every=4",
+    "held_out_every=10",
+    "probe_every=0",
+    "logger=none",
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    from ssv.data.toy.world import write_world
+
+    root = tmp_path_factory.mktemp("world") / "toy"
+    write_world(root, size="tiny", workers=2)
+    return root
+
+
+def start(cwd, world, *words, launcher=None, steps=14):
+    """Start `ssv pretrain` in a folder of its own."""
+    env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
+    env.update(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", WANDB_MODE="disabled", PYTHONUNBUFFERED="1")
+    command = [*(launcher or [sys.executable, "-m", "ssv"]), "pretrain", *TINY, f"data.root={world}", f"steps={steps}", *words]
+    return subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(process, code=0):
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == code, output
+    return output
+
+
+def only_run(cwd):
+    runs = [p for p in (cwd / "outputs").iterdir() if not p.name.startswith(".")]
+    assert len(runs) == 1, runs
+    return runs[0]
+
+
+def losses(run):
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["pretext/loss"]) for row in rows if "pretext/loss" in row]
+
+
+def weights(run):
+    return torch.load(run / "backbone.pt", weights_only=True)["state_dict"]
+
+
+def wait_for_step(cwd, step, process):
+    """Block until the run's metrics hold a step."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        files = list((cwd / "outputs").glob("*/metrics.jsonl"))
+        if files and f'"step": {step},' in files[0].read_text():
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    raise AssertionError("the run never came that far")
+
+
+def assert_same(run, reference):
+    assert losses(run) == losses(reference), "every loss, bit for bit"
+    one, two = weights(run), weights(reference)
+    assert all(torch.equal(one[name], two[name]) for name in two)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(world, tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("uninterrupted")
+    finish(start(cwd, world))
+    return only_run(cwd)
+
+
+def test_killed_in_mid_epoch_continues_bit_for_bit(world, uninterrupted, tmp_path):
+    process = start(tmp_path, world)
+    wait_for_step(tmp_path, 6, process)  # checkpoint at 4: steps 5 and 6 have to be done again
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process = start(tmp_path, world)
+    wait_for_step(tmp_path, 10, process)  # and once more, after a resume
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert "goes on from" in finish(start(tmp_path, world))
+    assert_same(only_run(tmp_path), uninterrupted)
+
+
+def test_sigterm_saves_exits_143_and_continues(world, uninterrupted, tmp_path):
+    process = start(tmp_path, world)
+    wait_for_step(tmp_path, 6, process)
+    process.terminate()
+    output = finish(process, code=143)
+    assert "stopped by SIGTERM" in output and "Traceback" not in output
+    run = only_run(tmp_path)
+    assert json.loads((run / "status.json").read_text())["state"] == "stopped"
+    before = losses(run)
+    finish(start(tmp_path, world))
+    assert losses(run)[: len(before)] == before, "no step is done twice"
+    assert_same(run, uninterrupted)
+
+
+def test_finished_run_does_nothing_and_says_so(world, uninterrupted):
+    stamp = (uninterrupted / "backbone.pt").stat().st_mtime_ns
+    assert "finished already" in finish(start(uninterrupted.parents[1], world))
+    assert (uninterrupted / "backbone.pt").stat().st_mtime_ns == stamp
+
+
+def test_another_configuration_of_the_same_name_is_refused(world, uninterrupted):
+    output = finish(start(uninterrupted.parents[1], world, "tag=x", steps=2))
+    assert "done" in output
+    output = finish(start(uninterrupted.parents[1], world, "tag=x", steps=3), code=2)
+    assert "steps: 2 -> 3" in output and "Traceback" not in output
+
+
+def test_two_processes_killed_continue_bit_for_bit(world, tmp_path):
+    two = ["trainer.devices=2", "trainer.strategy=ddp"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    finish(start(whole, world, *two, steps=10))
+    process = start(broken, world, *two, steps=10)
+    wait_for_step(broken, 6, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finish(start(broken, world, *two, steps=10))
+    assert_same(only_run(broken), only_run(whole))
+
+
+def test_torchrun_makes_one_folder(world, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m", "ssv"]
+    finish(start(tmp_path, world, "trainer.devices=2", "trainer.strategy=ddp", launcher=launcher, steps=3))
+    assert len(losses(only_run(tmp_path))) == 3
+
+
+def test_sweeps_make_one_folder_per_job(world, tmp_path):
+    finish(start(tmp_path, world, "-m", "seed=0,1", steps=2))
+    finish(start(tmp_path, world, "-m", "optimizer.lr=0.1,0.01", steps=2))
+    names = sorted(p.name for p in (tmp_path / "outputs").iterdir() if not p.name.startswith("."))
+    assert len(names) == 4 and len(set(names)) == 4
+    assert sum(name.endswith("-s1") for name in names) == 1
+    assert all((tmp_path / "outputs" / name / "backbone.pt").exists() for name in names)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["outputs"], "nothing beside the runs"
+
+
+def test_a_failed_job_does_not_stop_a_sweep(world, tmp_path):
+    output = finish(start(tmp_path, world, "-m", "pretext.frames=5,4", steps=2), code=2)
+    assert "set data.sampler" in output and "Traceback" not in output
+    states = sorted(json.loads(p.read_text())["state"] for p in (tmp_path / "outputs").glob("*/status.json"))
+    assert states == ["failed", "finished"]
+
+
+def test_a_broken_video_stops_with_its_name_unless_allowed(world, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(world, copy)
+    victim = next(p for p in sorted((copy / "UCF-101").rglob("*.avi")) if "_g01_" in p.name)
+    victim.write_bytes(victim.read_bytes()[:200])
+    output = finish(start(tmp_path, copy, steps=2), code=1)
+    assert victim.name in output and "max_broken=1" in output and "Traceback" not in output
+    assert victim.name in finish(start(tmp_path, copy, "data.max_broken=1", steps=2))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full") or os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_full_disk_while_saving_loses_nothing(world, tmp_path):
+    disk = tmp_path / "outputs"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=18m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        process = start(tmp_path, world, steps=2000)
+        wait_for_step(tmp_path, 5, process)
+        with (disk / "filler").open("wb") as filler, pytest.raises(OSError):
+            while True:
+                filler.write(b"0" * 100_000)
+                filler.flush()
+        output = finish(process, code=1)
+        assert "No space left on device" in output and "Traceback" not in output
+        run = next(disk.glob("speed*"))
+        kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        (disk / "filler").unlink()
+        process = start(tmp_path, world, steps=2000)
+        wait_for_step(tmp_path, kept["global_step"] + 5, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
