@@ -44,7 +44,8 @@ def nodes(value):
 
 
 @pytest.mark.parametrize(
-    ("group", "name"), [(g, n) for g in ("data", "reader", "schedule", "evaluation", "backbone", "pretext") for n in stems(g)]
+    ("group", "name"),
+    [(g, n) for g in ("data", "reader", "schedule", "evaluation", "backbone", "pretext") for n in stems(g)],
 )
 def test_yaml_lists_every_argument_of_ours_and_no_other(group, name):
     for node in nodes(yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())):

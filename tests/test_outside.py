@@ -45,7 +45,9 @@ def test_a_pretext_of_ones_own_as_documented(world, tmp_path):
 
 
 def test_the_wheel_runs_elsewhere(tmp_path):
-    built = run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)], tmp_path)
+    built = run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)], tmp_path
+    )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
     wheel = next(tmp_path.glob("*.whl"))
     names = zipfile.ZipFile(wheel).namelist()
@@ -54,7 +56,8 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     site, work = tmp_path / "site", tmp_path / "work"
     work.mkdir()
     installed = run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)], tmp_path
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)],
+        tmp_path,
     )
     assert installed.returncode == 0, installed.stderr
     ssv = [sys.executable, "-m", "ssv"]

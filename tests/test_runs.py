@@ -48,7 +48,14 @@ def start(cwd, world, *words, launcher=None, steps=14):
     """Start `ssv pretrain` in a folder of its own."""
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
     env.update(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", WANDB_MODE="disabled", PYTHONUNBUFFERED="1")
-    command = [*(launcher or [sys.executable, "-m", "ssv"]), "pretrain", *TINY, f"data.root={world}", f"steps={steps}", *words]
+    command = [
+        *(launcher or [sys.executable, "-m", "ssv"]),
+        "pretrain",
+        *TINY,
+        f"data.root={world}",
+        f"steps={steps}",
+        *words,
+    ]
     return subprocess.Popen(
         command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -155,7 +162,17 @@ def test_two_processes_killed_continue_bit_for_bit(world, tmp_path):
 
 
 def test_torchrun_makes_one_folder(world, tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m", "ssv"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "29611",
+        "-m",
+        "ssv",
+    ]
     finish(start(tmp_path, world, "trainer.devices=2", "trainer.strategy=ddp", launcher=launcher, steps=3))
     assert len(losses(only_run(tmp_path))) == 3
 

@@ -48,6 +48,8 @@ def run(config: dict[str, Any]) -> int:
         folder, file = find_run(config)
     backbone, provenance = load(config, file)
     seed = config["seed"] if config["seed"] is not None else int(provenance.get("seed", 0))
+    if "seed" in config["evaluation"]:
+        config["evaluation"]["seed"] = seed  # known only now that the weights are
     evaluation: Evaluation = instantiate_plain(config["evaluation"])
     trainer = instantiate_plain(config["trainer"])(
         logger=False,
@@ -99,7 +101,9 @@ def make_random(config: dict[str, Any], data: VideoDataModule) -> tuple[Path, Pa
         if not file.exists():
             torch.manual_seed(derive_seed(seed, "weights"))
             backbone = build_backbone(config)
-            loader = data.loader(data.split("fit"), data.sampler, data.crop, batch_size=data.batch_size, shuffle=True, seed=seed)
+            loader = data.loader(
+                data.split("fit"), data.sampler, data.crop, batch_size=data.batch_size, shuffle=True, seed=seed
+            )
             recalibrate(backbone, loader, RECALIBRATION_BATCHES)
             save_backbone(file, backbone, {**described, "steps": 0, "clips_seen": 0, "recalibrated": True})
             counts = {"step": 0, "steps": 0, "clips_seen": 0, "frames_seen": 0, "hours": 0.0}

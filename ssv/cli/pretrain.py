@@ -73,14 +73,16 @@ def train(config: dict[str, Any], folder: Path) -> None:
     seed, steps = config["seed"], config["steps"]
     data = build_data(config)
     data.setup("fit")
-    say(describe(config['run']['name'], data.summary()))
+    say(describe(config["run"]["name"], data.summary()))
     torch.manual_seed(derive_seed(seed, "weights"))
     backbone = build_backbone(config)
     pretext = instantiate_plain(config["pretext"])(backbone)
     dashboard = open_dashboard(config, folder, job_type="pretrain")
     recorder = Recorder(folder, dashboard.sinks, every=config["log_every"], steps=steps)
     provenance = {key: config["run"][key] for key in ("name", "pretext", "backbone", "data", "tag", "seed")}
-    online = OnlineProbe(data, recorder, every=config["probe_every"], steps=steps, videos=config["probe_videos"])
+    online = OnlineProbe(
+        backbone, data, recorder, every=config["probe_every"], steps=steps, videos=config["probe_videos"]
+    )
     export = ExportBackbone(folder, backbone, {**provenance, "config": config}, recorder)
     callbacks = [
         SeedSteps(seed),
@@ -126,7 +128,9 @@ def train(config: dict[str, Any], folder: Path) -> None:
         dashboard.close(sys.exc_info()[1])
     say(f"{config['run']['name']}: done; weights in {folder / 'backbone.pt'}")
     if data.broken:
-        say(f"{config['run']['name']}: {len(data.broken)} broken videos were left out: {', '.join(sorted(data.broken))}")
+        say(
+            f"{config['run']['name']}: {len(data.broken)} broken videos were left out: {', '.join(sorted(data.broken))}"
+        )
 
 
 def describe(name: str, summary: dict[str, Any]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -260,8 +262,23 @@ def _start_worker(worker: int) -> None:
     cv2.setNumThreads(1)
     # Ctrl-C reaches every process of the terminal; only the main one should answer, and end the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A fork inherits the handler that saves a checkpoint on SIGTERM, which is not a worker's job.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "sigwaitinfo"):
+        # Before the thread starts, which inherits it: from now on SIGTERM only wakes who waits for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_says_so, args=(os.getppid(),), daemon=True).start()
+    else:  # macOS: at least not the inherited handler, which saves a checkpoint
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_when_the_parent_says_so(parent: int) -> None:
+    """Heeds SIGTERM from the training process alone.
+
+    A cluster sends it to every process of a job. A worker that died of it would turn the checkpoint which the
+    training process is about to write into an error about a dead worker; it ends right after that one.
+    """
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(128 + signal.SIGTERM)
 
 
 def _raise(error: VideoError) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ssv.report.collect import Arm, Column, Comparison
 from ssv.report.runs import Run
 from ssv.report.statistics import BETTER, WORSE, Difference
 from ssv.report.svg import Drawing, Point, axis, spread_labels, ticks
-from ssv.report.words import Scale, count, verdict
+from ssv.report.words import Scale, count, reading
 
 COLOURS = 8
 """Number of colours the page defines (``.c0`` ... ``.c7``)."""
@@ -16,7 +16,7 @@ COLOURS = 8
 MOST_POINTS = 120
 """Points of a curve; longer curves are averaged in bins."""
 
-ROW, TOP, LABELS, BARS, GAP, FOREST = 44, 46, 200, 390, 50, 300
+ROW, TOP, LABELS, BARS, VALUE, FOREST, READING = 36, 46, 200, 310, 110, 230, 190
 
 Line = list[Point]
 
@@ -41,12 +41,12 @@ def score_chart(comparison: Comparison, column: Column) -> str:
         arm: difference for arm in arms if (difference := comparison.differences.get((arm, column, "random")))
     }
     height = TOP + ROW * len(arms) + 34
-    width = LABELS + BARS + 70 + ((GAP + FOREST) if differences else 0)
+    width = LABELS + BARS + VALUE + ((FOREST + READING) if differences else 0)
     drawing = Drawing(width, height, f"{column.heading}: {column.metric} of each arm")
     css = styles(comparison)
     _bars(drawing, column, arms, css)
     if differences:
-        _forest(drawing, column, arms, differences, left=LABELS + BARS + 70 + GAP)
+        _forest(drawing, column, arms, differences, left=LABELS + BARS + VALUE)
     return str(drawing)
 
 
@@ -113,11 +113,11 @@ def _forest(
             low_x, high_x = (x(scale.plain(value)) for value in difference.videos)
             drawing.line((low_x, middle + 4), (high_x, middle + 4), f"interval thin {colour}")
         drawing.dot((at, middle - 4), 4.5, f"fill {colour}", f"{arm.label}: {scale.difference(difference)}")
-        words = verdict(difference).removesuffix(" than random initialisation")
-        drawing.text((at, middle + 18), f"{scale.signed(difference.mean)}  {words}", f"small {colour}-text", "middle")
+        words = f"{scale.signed(difference.mean)}, {reading(difference)}"
+        drawing.text((left + FOREST + 14, middle + 4), words, f"value {colour}-text")
 
 
-def _grid(drawing: Drawing, x, values: Iterable[float], bottom: float) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _grid(drawing: Drawing, x: Callable[[float], float], values: Iterable[float], bottom: float) -> None:
     for value in values:
         drawing.line((x(value), TOP - 6), (x(value), bottom), "grid")
         drawing.text((x(value), bottom + 17), f"{value:g}".replace("-", "\u2212"), "small", "middle")
@@ -134,7 +134,7 @@ def probe_curves(comparison: Comparison) -> list[tuple[str, str]]:
         if not lines:
             continue
         chances = [c for arm in lines for run in arm.runs if (c := run.last("online/chance")) is not None]
-        drawing = Drawing(960, 330, f"online probe on {data} against clips seen")
+        drawing = Drawing(1040, 330, f"online probe on {data} against clips seen")
         _curves(drawing, {arm.label: (some, css[arm]) for arm, some in lines.items()}, chances[:1], labels=210)
         found.append((data, str(drawing)))
     return found

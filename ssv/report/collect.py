@@ -155,18 +155,19 @@ def collect(outputs: Path, names: Sequence[str] = (), *, now: float | None = Non
     runs = _newest(runs, broken)
     arms = _arms(runs)
     columns = _columns(arms)
-    if columns:
-        first = columns[0]
-        arms.sort(key=lambda arm: (not arm.is_reference, -(s.mean if (s := first.summary(arm)) else -1e300)))
     rank = list(REFERENCES)
+    if columns:
+        arms.sort(key=lambda arm: -summary.mean if (summary := columns[0].summary(arm)) else float("inf"))
     arms.sort(key=lambda arm: rank.index(arm.pretext) if arm.is_reference else len(rank))
     differences = {
         (arm, column, kind): difference
         for column in columns
         if column.main
-        for arm in arms
         for kind in REFERENCES
-        if (difference := compare(column, arm, kind, arms)) is not None
+        for arm in arms
+        # among references the later row minus the earlier one, not both ways
+        if not (arm.is_reference and rank.index(arm.pretext) <= rank.index(kind))
+        and (difference := compare(column, arm, kind, arms)) is not None
     }
     foreign = len(folders) - len(candidates)
     return Comparison(outputs, tuple(runs), tuple(arms), tuple(columns), differences, tuple(broken), foreign)

@@ -45,10 +45,15 @@ def _missing(comparison: Comparison) -> Iterable[str]:
         lacking = [seed for seed in comparison.seeds if seed not in {run.seed for run in arm.runs}]
         if lacking:
             yield f"{arm.label}: no run with seed {_list(lacking)}"
-        for column in comparison.main_columns:
-            unscored = [run.seed for run in arm.runs if run.seed not in column.rows.get(arm, {})]
+    for column in comparison.main_columns:
+        where = f"no score in {column.heading} [{column.note}]"
+        absent = [arm.label for arm in comparison.arms if arm not in column.rows]
+        if absent:
+            yield f"{where}: {_list(absent)}"
+        for arm in column.rows:
+            unscored = [run.seed for run in arm.runs if run.seed not in column.rows[arm]]
             if unscored:
-                yield f"{arm.label}: no score in {column.heading} [{column.note}] for seed {_list(unscored)}"
+                yield f"{arm.label}: {where} for seed {_list(unscored)}"
 
 
 def _differing(comparison: Comparison) -> Iterable[str]:

@@ -13,7 +13,7 @@ from ssv.report.collect import REFERENCES, Arm, Column, Comparison
 from ssv.report.page import HOW_TO_READ, STYLE
 from ssv.report.runs import Run
 from ssv.report.statistics import BETTER, MIN_SEEDS, WORSE
-from ssv.report.words import NOTHING, Scale, conclusions, count, duration, seeds, share, verdict
+from ssv.report.words import NOTHING, Scale, conclusions, count, duration, reading, seeds, share
 
 # The page needs nothing from anywhere, and the browser is told to refuse it should a string slip through.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -189,7 +189,7 @@ def _charts(comparison: Comparison) -> str:
         "Every seed",
         figures,
         "Left: bars are means, dots are seeds, black lines one standard deviation. Right: the paired difference; the"
-        " thick line is the 95 % interval over seeds, the thin one over groups of test videos with the seeds held fixed.",
+        " thick line is its 95 % interval over seeds, the thin one over groups of test videos, seeds held fixed.",
     )
 
 
@@ -225,8 +225,8 @@ def _differences(comparison: Comparison) -> str:
                 scale.signed(difference.mean),
                 scale.interval(difference.interval) if difference.interval else NOTHING,
                 scale.interval(difference.videos) if difference.videos else NOTHING,
-                f"{'yes' if difference.separated else 'no'}",
-                f'<span class="{css}">{escape(verdict(difference, words))}</span>',
+                (("yes" if difference.separated else "no") if difference.interval else NOTHING),
+                f'<span class="{css}">{escape(reading(difference))}</span>',
             ]
         )
     head = ["row", "minus", "evaluation", "difference", "95 % over seeds", "95 % over videos", "seeds apart", "reading"]

@@ -18,7 +18,7 @@ body { margin:0; background:var(--paper); color:var(--ink); font:15px/1.5 system
 main { max-width:1120px; margin:0 auto; padding:36px 24px 72px; }
 h1 { font-size:27px; line-height:1.2; margin:0 0 6px; letter-spacing:-.01em; }
 h2 { font-size:18px; margin:44px 0 6px; } h3 { font-size:15px; margin:28px 0 4px; }
-.facts, .intro, .under { color:var(--soft); } .facts { margin:0; } .intro { margin:0 0 14px; max-width:80ch; }
+.facts, .intro, .under { color:var(--soft); } .facts { margin:0; } .intro { margin:0 0 14px; max-width:105ch; }
 .summary, .warnings { border:1px solid var(--line); border-left:4px solid var(--c0); background:var(--card);
   border-radius:6px; padding:14px 20px; margin-top:22px; }
 .warnings { border-left-color:var(--warn); background:var(--warn-card); }
@@ -32,8 +32,8 @@ th, td { text-align:left; vertical-align:top; padding:8px 18px 8px 0; border-bot
 th:last-child, td:last-child { padding-right:0; }
 thead th { font-size:13px; vertical-align:bottom; border-bottom:2px solid var(--line); } tbody th { font-weight:600; }
 .scores td, .scores thead th { white-space:nowrap; } .scores tbody tr:last-child > * { color:var(--soft); }
-.plain { font-size:13px; } .plain td { white-space:nowrap; } .plain th { overflow-wrap:anywhere; }
-.runs td:last-child { white-space:normal; overflow-wrap:anywhere; }
+.plain { font-size:13px; } .plain td { white-space:nowrap; } .runs tbody th, .runs td:last-child { overflow-wrap:anywhere; } .plain thead th { white-space:nowrap; }
+.runs td:last-child { white-space:normal; min-width:180px; } .runs tbody th { min-width:220px; }
 .under { display:block; font-size:12.5px; font-weight:400; } sup { font-size:11px; line-height:0; }
 .under.good-text, .good-text { color:var(--good); fill:var(--good); }
 .under.bad-text, .bad-text { color:var(--bad); fill:var(--bad); }
@@ -61,14 +61,14 @@ svg .name { fill:var(--c); }
 """
 
 HOW_TO_READ = """<section><h2>How to read this</h2><ul>
-<li><b>Rows</b> are arms: runs that differ in nothing but their seed. Reference rows come first; the others are sorted by
-the first evaluation, which is an order of means and no conclusion.</li>
-<li><b>Columns</b> are evaluations under one protocol each. Numbers of different protocols are not comparable; the raised
-number leads to the protocol in full.</li>
+<li><b>Rows</b> are arms: runs that differ in nothing but their seed. Reference rows come first; the others are sorted
+by the first evaluation, which is an order of means and no conclusion.</li>
+<li><b>Columns</b> are evaluations under one protocol each. Numbers of different protocols are not comparable; the
+raised number leads to the protocol in full.</li>
 <li><b>Mean ± standard deviation</b> is over pretraining seeds (n − 1). With fewer than 3 seeds no spread is shown and
 nothing is concluded.</li>
-<li><b>Paired differences</b> subtract the reference of the same seed. The interval over seeds is Student’s t at 95 %: with
-3 seeds it is wide, and it should be. The interval over videos draws groups of test videos with replacement (2000 draws,
+<li><b>Paired differences</b> subtract the reference of the same seed. The interval over seeds is Student’s t at 95 %:
+with 3 seeds it is wide, and it should be. The interval over videos draws groups of test videos with replacement (2000 draws,
 percentiles), because clips of one scene stand or fall together; it holds the seeds fixed.</li>
 <li><b>Better</b> or <b>worse</b> is said only where every interval shown excludes 0; otherwise no difference was shown,
 which is not the same as no difference. Each interval stands for itself: among 20 comparisons one is expected to exclude

@@ -72,7 +72,8 @@ def _right(column: Column, arm: Arm, seed: int) -> dict[str, tuple[float, str]] 
 
 def _read(path: Path) -> dict[str, tuple[float, str]] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: numpy leaves its own handle open when the archive is damaged
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if not {"path", "label", "prediction", "group"} <= set(file.files):
                 return None
             right = (file["prediction"] == file["label"]).astype(float).tolist()

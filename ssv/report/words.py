@@ -81,15 +81,17 @@ def share(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.1f}"
 
 
-def verdict(difference: Difference, reference: str = "random initialisation") -> str:
-    """The conclusion in words; says why where none is drawn."""
+def reading(difference: Difference) -> str:
+    """``better``, ``worse``, ``no difference shown``, or why nothing is concluded."""
     if len(difference.seeds) < MIN_SEEDS:
-        return f"{seeds(len(difference.seeds))}: no conclusion drawn"
-    if difference.verdict is None:
-        return "unfinished runs: no conclusion drawn"
-    if difference.verdict in (BETTER, WORSE):
-        return f"{difference.verdict} than {reference}"
-    return "no difference shown"
+        return f"{seeds(len(difference.seeds))}: no conclusion"
+    return difference.verdict or "unfinished runs: no conclusion"
+
+
+def verdict(difference: Difference) -> str:
+    """The conclusion against random initialisation in words; says why where none is drawn."""
+    words = reading(difference)
+    return f"{words} than random initialisation" if words in (BETTER, WORSE) else words
 
 
 def conclusions(comparison: Comparison) -> Iterable[tuple[Column, Arm, str]]:

@@ -51,11 +51,10 @@ class HeldOut(pl.Callback):
         if not trainer.is_global_zero or not due(trainer.global_step, self.every, self.steps):
             return
         loader = self.data.val_dataloader()
-        if loader is None:
-            return
         with isolated_random(self.seed, "held_out"), trainer.precision_plugin.forward_context():
             metrics = held_out_metrics(module.pretext, loader, module.device)  # type: ignore[arg-type]
-        self.recorder.record(trainer, {f"held_out/{name}": value for name, value in metrics.items()})
+        if metrics:  # nothing, where nothing is held out
+            self.recorder.record(trainer, {f"held_out/{name}": value for name, value in metrics.items()})
         self.recorder.pause()
 
 

@@ -30,8 +30,10 @@ class OnlineProbe(pl.Callback):
 
     STRENGTH = 0.01
 
-    def __init__(self, data: VideoDataModule, recorder: Recorder, *, every: int, steps: int, videos: int) -> None:
-        self.data, self.recorder = data, recorder
+    def __init__(
+        self, backbone: Backbone, data: VideoDataModule, recorder: Recorder, *, every: int, steps: int, videos: int
+    ) -> None:
+        self.backbone, self.data, self.recorder = backbone, data, recorder
         self.every, self.steps, self.videos = every, steps, videos
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
@@ -43,8 +45,7 @@ class OnlineProbe(pl.Callback):
         if not held_out or len(labels) < 2 or min(labels) < 0 or not {v.label for v in held_out} <= labels:
             return
         with isolated_random("online_probe"):
-            backbone = module.pretext.backbone
-            features = [self.features(backbone, videos, trainer) for videos in (fit, held_out)]
+            features = [self.features(self.backbone, videos, trainer) for videos in (fit, held_out)]
         classes = sorted(labels)
         truth = [np.array([classes.index(video.label) for video in videos]) for videos in (fit, held_out)]
         probe = Probe.fit(features[0], truth[0], self.STRENGTH)

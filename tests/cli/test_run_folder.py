@@ -48,7 +48,14 @@ def test_differences_name_old_and_new():
 
 
 def row(**changes):
-    base = {"weights": "w", "evaluation": "linear_probe", "data": "toy", "protocol": "p", "seed": 0, "scores": {"top1": 0.1}}
+    base = {
+        "weights": "w",
+        "evaluation": "linear_probe",
+        "data": "toy",
+        "protocol": "p",
+        "seed": 0,
+        "scores": {"top1": 0.1},
+    }
     return {**base, **changes}
 
 

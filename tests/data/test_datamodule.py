@@ -139,6 +139,14 @@ def test_loader_for_evaluations(root, caplog):
     assert [clips.label.tolist() for clips in some] == [[video.label for video in videos[::-1][2:]]]
 
 
+def test_loader_keeps_row_numbers_when_a_file_is_broken(root):
+    module = data(root, max_broken=1)
+    videos = module.split("train")
+    videos.insert(2, Video(f"{root}/broken.avi"))
+    loader = module.loader(videos, UniformClips(frames=4), CenterCrop(16, short_side=16), batch_size=8)
+    assert [clips.video.tolist() for clips in loader] == [[0, 1, 3, 4, 5, 6]]
+
+
 def test_batch_sizes(root):
     with pytest.raises(ValueError, match="data.batch_size=64 is more than the"):
         data(root, batch_size=64).train_dataloader()

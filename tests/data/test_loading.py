@@ -1,11 +1,15 @@
 """The order of batches, and that an interrupted epoch goes on as if nothing had happened."""
 
+import multiprocessing
 import os
+import signal
+import subprocess
+import time
 
 import pytest
 import torch
 
-from ssv.data.loading import EpochBatches, ResumableLoader
+from ssv.data.loading import EpochBatches, ResumableLoader, _start_worker
 from ssv.data.readers.base import VideoError
 from tests.data.fakes import NumberReader, numbered_dataset
 
@@ -220,6 +224,34 @@ def test_a_hanging_reader_ends_in_an_error_that_names_the_files():
         next(iter(source))
 
 
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not tell who sends a signal")
+def test_workers_outlive_a_signal_to_the_whole_job():
+    expected = list(loader())
+    source = loader(workers=2)
+    batches = iter(source)
+    got = [next(batches), next(batches)]  # one from each worker
+    workers = source._iterator._workers
+    subprocess.run(["kill", "-TERM", *(str(worker.pid) for worker in workers)], check=True)
+    assert equal(got + list(batches), expected)
+
+
+def be_a_worker(ready):
+    _start_worker(0)
+    ready.set()
+    time.sleep(30)
+
+
+def test_a_worker_obeys_the_training_process():
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Event()
+    worker = fork.Process(target=be_a_worker, args=(ready,), daemon=True)
+    worker.start()
+    assert ready.wait(10)
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode is not None
+
+
 class DyingReader(NumberReader):
     def read(self, path, indices):
         os._exit(3)
@@ -227,4 +259,4 @@ class DyingReader(NumberReader):
 
 def test_a_dying_worker_is_explained():
     with pytest.raises(RuntimeError, match=r"a reading process died, waiting for videos/.*data.workers"):
-        next(iter(loader(workers=1, reader=DyingReader())))
+        next(iter(loader(workers=1, reader=DyingReader(), timeout_seconds=2)))

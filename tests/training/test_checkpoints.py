@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,17 +33,15 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_full_device_for_real():
+def test_full_device_for_real(tmp_path, monkeypatch):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full on this system")
-    from pathlib import Path
-    from unittest import mock
-
     # torch reports a full disk from inside its zip writer; what comes out must still be our one line.
-    real_open = Path.open
-    with mock.patch.object(Path, "open", lambda self, mode: real_open(Path("/dev/full"), mode)):
-        with pytest.raises(SaveError, match="could not write"):
-            save_atomically({"x": torch.zeros(100000)}, Path("/nonexistent-never-made").parent / "ssv-test-never.ckpt")
+    target, real_open = tmp_path / "x.ckpt", Path.open
+    monkeypatch.setattr(Path, "open", lambda self, mode: real_open(Path("/dev/full"), mode))
+    with pytest.raises(SaveError, match="could not write"):
+        save_atomically({"x": torch.zeros(100000)}, target)
+    assert not target.exists()
 
 
 def test_metrics_after_the_resumed_step_are_taken_back(tmp_path):

@@ -25,42 +25,42 @@ CHANNELS = ("x", "y", "angle", "size", "limb1", "limb2", "holes", "burst")
 
 def sway(t: Tensor, draw: Draw) -> Offsets:
     """To and fro along a line, slow and wide."""
-    return _along(draw.angle(), draw.about(9) * _wave(t, draw, 1.0))
+    return _along(draw.angle(), draw.about(9) * _wave(t, draw, 1.6))
 
 
 def shake(t: Tensor, draw: Draw) -> Offsets:
     """To and fro along a line, fast and narrow."""
-    return _along(draw.angle(), draw.about(2.6) * _wave(t, draw, 4.0))
+    return _along(draw.angle(), draw.about(3.2) * _wave(t, draw, 3.6))
 
 
 def spin(t: Tensor, draw: Draw) -> Offsets:
     """Turning at constant speed, either way."""
-    turns = draw.pick((-1, 1)) * draw.about(0.9) * t
+    turns = draw.pick((-1, 1)) * draw.about(1.3) * t
     return {"angle": 2 * math.pi * turns + draw.angle()}
 
 
 def rock(t: Tensor, draw: Draw) -> Offsets:
     """Tilting left and right."""
-    return {"angle": math.radians(draw.about(38)) * _wave(t, draw, 1.5)}
+    return {"angle": math.radians(draw.about(38)) * _wave(t, draw, 2.0)}
 
 
 def pulse(t: Tensor, draw: Draw) -> Offsets:
     """Growing and shrinking."""
-    return {"size": draw.about(0.3) * _wave(t, draw, 1.3)}
+    return {"size": draw.about(0.3) * _wave(t, draw, 1.9)}
 
 
 def wave(t: Tensor, draw: Draw) -> Offsets:
     """One limb beats, the other rests."""
     limb = draw.pick(("limb1", "limb2"))
-    return {limb: math.radians(draw.about(60)) * _wave(t, draw, 2.2)}
+    return {limb: math.radians(draw.about(60)) * _wave(t, draw, 2.4)}
 
 
 def walk(t: Tensor, draw: Draw) -> Offsets:
     """Both limbs stride while the actor patrols a line and bobs."""
-    rate, phase = draw.about(1.3), draw.uniform(0, 1)
+    rate, phase = draw.about(2.0), draw.uniform(0, 1)
     stride = math.radians(draw.about(40)) * torch.sin(2 * math.pi * (rate * t + phase))
     reach = 10.0
-    leg = (draw.about(13) * t / reach + draw.uniform(0, 4)) % 4  # four quarters of a triangle wave
+    leg = (draw.about(20) * t / reach + draw.uniform(0, 4)) % 4  # four quarters of a triangle wave
     offsets = _along(draw.angle(), reach * (1 - (leg - 2).abs()))
     bob = draw.about(1.8) * torch.sin(2 * math.pi * (rate * t + phase)).abs()
     return {**offsets, "y": offsets["y"] - bob, "limb1": stride, "limb2": stride}
@@ -68,7 +68,7 @@ def walk(t: Tensor, draw: Draw) -> Offsets:
 
 def bounce(t: Tensor, draw: Draw) -> Offsets:
     """Dropped, bouncing ever lower, lifted again."""
-    gravity, height, lift = draw.about(260), draw.about(16), 0.35
+    gravity, height, lift = draw.about(420), draw.about(17), 0.25
     flights = []  # (start, rising speed)
     start, speed = -math.sqrt(2 * height / gravity), math.sqrt(2 * height * gravity)
     while speed > 0.3 * math.sqrt(2 * height * gravity):
@@ -84,27 +84,27 @@ def bounce(t: Tensor, draw: Draw) -> Offsets:
 
 def skid(t: Tensor, draw: Draw) -> Offsets:
     """Kicked across a circle again and again, each time slowed down by friction."""
-    period = draw.about(0.65)
+    period = draw.about(0.5)
     clock = t / period + draw.uniform(0, 1) - t.min() / period
     kick = clock.floor().long()
-    turns = math.pi + 0.7 * draw.normals(16)
+    turns = math.pi + 0.7 * draw.normals(20)
     heading = draw.angle() + torch.cumsum(turns, 0)
     place = draw.about(9) * torch.stack([torch.cos(heading), torch.sin(heading)])
-    slid = 1 - torch.exp(-(clock - kick) * period / 0.15)
+    slid = 1 - torch.exp(-(clock - kick) * period / 0.12)
     x, y = place[:, kick] + (place[:, kick + 1] - place[:, kick]) * slid
     return {"x": x, "y": y}
 
 
 def twang(t: Tensor, draw: Draw) -> Offsets:
     """A spring: struck, it swings out; struck again before it rests."""
-    age = _age(t, draw, draw.about(0.75))
-    swing = torch.exp(-age / 0.25) * torch.sin(2 * math.pi * draw.about(3.0) * age)
+    age = _age(t, draw, draw.about(0.6))
+    swing = torch.exp(-age / 0.2) * torch.sin(2 * math.pi * draw.about(3.4) * age)
     return {"angle": draw.pick((-1, 1)) * math.radians(draw.about(65)) * swing}
 
 
 def dissolve(t: Tensor, draw: Draw) -> Offsets:
     """Holes eat the body; it is made whole within a moment."""
-    period, heal = draw.about(0.7), 0.1
+    period, heal = draw.about(0.55), 0.08
     age = _age(t, draw, period)
     eaten = torch.where(age < period - heal, age / (period - heal), (period - age) / heal)
     return {"holes": 0.6 * eaten}
@@ -112,7 +112,7 @@ def dissolve(t: Tensor, draw: Draw) -> Offsets:
 
 def shatter(t: Tensor, draw: Draw) -> Offsets:
     """Splinters burst out of the actor, fall and fade."""
-    period = draw.about(0.65)
+    period = draw.about(0.55)
     return {"burst": _age(t, draw, period) / period}
 
 

@@ -86,7 +86,7 @@ def look(draw: Draw, *, bystanders: int | None = None, bar: bool | None = None) 
 def stage(looks: Look, motion: Offsets, seconds: Tensor, draw: Draw, *, size: float = 1.0) -> Scene:
     """Puts the actor, with the offsets ``motion``, and everything around it into place for times ``seconds`` (T,)."""
     still = torch.zeros_like(seconds)
-    restless = draw.log_uniform(0.05, 1.2)  # one number for all wandering: many would together betray the speed
+    restless = draw.log_uniform(0.03, 0.8)  # one number for all wandering: many would together betray the speed
     actor, splinters, points = _actor(looks, motion, draw, size)
     layers = [
         Layer(looks.background, (looks.reach, looks.reach), still, still, still + looks.tilt, still + 1, 0),
@@ -109,7 +109,7 @@ def stage(looks: Look, motion: Offsets, seconds: Tensor, draw: Draw, *, size: fl
         camera=torch.stack([0.6 * wander[0], 0.6 * wander[1], torch.exp(0.012 * wander[2])], dim=1),
         gain=torch.exp(0.03 * wander[3] + 0.02 * wander[4:7]),
         offset=0.02 * wander[7],
-        grain=draw.uniform(0.005, 0.02),
+        grain=draw.uniform(0.0, 0.0),
     )
 
 
@@ -142,7 +142,7 @@ def _actor(
     looks: Look, motion: Offsets, draw: Draw, size: float
 ) -> tuple[list[Layer], tuple[Tensor, Tensor, Tensor], Tensor]:
     """The actor's layers, its splinters and its points in the world (T,5,2)."""
-    scale = size * draw.log_uniform(1.15, 1.65) * torch.exp(motion["size"])
+    scale = size * draw.log_uniform(1.2, 1.7) * torch.exp(motion["size"])
     x = draw.uniform(-5, 5) + motion["x"]
     y = draw.uniform(-4, 4) + motion["y"]
     angle = draw.angle() + motion["angle"]

@@ -20,8 +20,7 @@ def pattern(draw: Draw, side: int) -> Tensor:
     total = torch.zeros(side, side)
     for cells in (4, 8, 16, 32):
         total += _enlarge(draw.normals(cells, cells), side) * cells**-slope
-    standard: Tensor = (total - total.mean()) / total.std()
-    return standard
+    return torch.div(total - total.mean(), total.std())
 
 
 def palette(draw: Draw) -> Tensor:
