@@ -17,11 +17,13 @@ class UserError(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """The words ``; did you mean 'x'?`` or nothing."""
     options = list(known)
-    found = difflib.get_close_matches(word, options, n=1, cutoff=0.55)
-    if not found:  # a short form of a long name: 'sped' for 'speed_prediction'
-        parts = {part: option for option in options for part in option.split("_")}
-        found = [parts[m] for m in difflib.get_close_matches(word, list(parts), n=1, cutoff=0.7)]
-    return f"; did you mean '{found[0]}'?" if found else ""
+
+    def likeness(option: str) -> float:
+        # A short form counts like the beginning it stands for: 'sped' for 'speed_prediction'.
+        return max(difflib.SequenceMatcher(None, word, form).ratio() for form in (option, option[: len(word) + 1]))
+
+    best = max(options, key=likeness, default="")
+    return f"; did you mean '{best}'?" if best and likeness(best) >= 0.6 else ""
 
 
 def from_hydra(error: Exception, keys: Iterable[str]) -> str:

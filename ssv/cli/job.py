@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,7 @@ def prepare(module: Any, composed: Any) -> Config:
     check_config(plain, allowed=allowed_keys(module, choices))
     overrides = list(hydra_config.overrides.task)
     plain["run"] = module.identity(plain, choices, overrides) if hasattr(module, "identity") else {}
+    plain["command"] = shlex.join(["ssv", module.__name__.rpartition(".")[2], *overrides])
     return plain
 
 

@@ -20,6 +20,7 @@ from ssv.training.recorder import write_json
 
 # Where and how fast a run happens is not part of what it is.
 MACHINE = {
+    "command",
     "outputs",
     "threads",
     "logger",
@@ -108,9 +109,8 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
         partial.write_text(yaml.safe_dump(config, sort_keys=False))
         partial.replace(recorded)
         if not (folder / "run.json").exists():
-            write_json(
-                folder / "run.json", {**config["run"], "commit": commit(), "versions": versions(), "created": now()}
-            )
+            birth = {"command": config.get("command", ""), "commit": commit(), "versions": versions(), "created": now()}
+            write_json(folder / "run.json", {**config["run"], **birth})
         yield read_status(folder).get("state", "new")
 
 

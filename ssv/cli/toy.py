@@ -28,5 +28,9 @@ def run(config: dict[str, Any]) -> int:
             workers=config["workers"],
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    print(summary)
+    counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in summary.counts.items())
+    print(
+        f"{summary.folder}: {counts} (world seed {config['seed']}, version {summary.version}, {summary.seconds:.0f} s)"
+    )
+    print(f"look at {summary.contact_sheet}, then: ssv pretrain data=toy data.root={summary.folder} backbone=r3d_tiny")
     return 0

@@ -20,7 +20,9 @@ from ssv.types import Clips, PretextOutput
 
 
 class SpeedPrediction(Pretext):
-    """Tells normal clips from sped-up versions of the same clips, both in one batch.
+    """Tells at which of a few speeds a clip is shown; all versions of a window stand in one batch.
+
+    Two speeds are SpeedNet; more of them are the pace prediction of Wang et al. (ECCV 2020) asked in SpeedNet's way.
 
     Args:
         backbone: any; the paper's has no temporal stride.
@@ -28,10 +30,10 @@ class SpeedPrediction(Pretext):
         window: how many times T frames the loader hands over, so that fast clips never run out.
         seconds_per_frame: spacing of a clip at exactly normal speed. Speed is measured against the clock
             (``clips.seconds``), not in frames as in the paper, because a pile of videos mixes frame rates.
-        normal: range the speed of normal clips is drawn from. fast: likewise for sped-up clips.
+        speeds: K ranges, each clip's speed is drawn from; the paper's are normal and sped up.
+        test_speeds: K numbers, the speeds in eval mode, where nothing is random.
         sizes: range the side of the square clip is drawn from, one for the whole batch, in pixels.
-        test_size: the side in eval mode, where normal is exactly 1 and fast exactly ``test_fast``.
-        test_fast: see above.
+        test_size: the side in eval mode.
     """
 
     is_temporal = True
@@ -43,38 +45,38 @@ class SpeedPrediction(Pretext):
         frames: int = 64,
         window: int = 3,
         seconds_per_frame: float = 1 / 24,
-        normal: Sequence[float] = (1.0, 1.2),
-        fast: Sequence[float] = (1.7, 2.2),
+        speeds: Sequence[Sequence[float]] = ((1.0, 1.2), (1.7, 2.2)),
+        test_speeds: Sequence[float] = (1.0, 2.0),
         sizes: Sequence[int] = (64, 336),
         test_size: int = 224,
-        test_fast: float = 2.0,
     ) -> None:
         super().__init__()
+        if len(speeds) != len(test_speeds) or len(speeds) < 2:
+            raise ValueError(
+                f"pretext.speeds has {len(speeds)} ranges and pretext.test_speeds {len(test_speeds)} numbers; "
+                f"give one number for each of two or more ranges"
+            )
         self.backbone = backbone
-        self.head = nn.Linear(backbone.out_channels, 1)
+        # The paper has one logit for two classes: the difference of these two, with the same loss.
+        self.head = nn.Linear(backbone.out_channels, len(speeds))
         self.frames, self.window, self.seconds_per_frame = frames, window, seconds_per_frame
-        self.normal, self.fast, self.sizes = tuple(normal), tuple(fast), tuple(sizes)
-        self.test_size, self.test_fast = test_size, test_fast
+        self.speeds = [(float(low), float(high)) for low, high in speeds]
+        self.test_speeds = [float(speed) for speed in test_speeds]
+        self.sizes, self.test_size = (sizes[0], sizes[1]), test_size
 
     def forward(self, clips: Clips) -> PretextOutput:
-        """Ask about both versions of every window: B windows make 2B questions, half of them sped up."""
+        """Ask about every version of every window: B windows make K*B questions, equally many of each speed."""
         self._check(clips)
         pixels, seconds = clips.pixels[:, 0], clips.seconds[:, 0]
-        questions = torch.cat([self._play(pixels, seconds, fast=False), self._play(pixels, seconds, fast=True)])
-        is_fast = torch.arange(len(questions), device=pixels.device) >= len(pixels)
-        logits = self.speediness(questions)
-        loss = F.binary_cross_entropy_with_logits(logits, is_fast.float())
-        is_right = (logits > 0) == is_fast
-        metrics = {
-            "accuracy": is_right.float().mean(),
-            "accuracy_normal": is_right[~is_fast].float().mean(),
-            "accuracy_fast": is_right[is_fast].float().mean(),
-            "chance": torch.tensor(0.5),
-        }
-        return PretextOutput(loss, {name: value.detach() for name, value in metrics.items()})
+        questions = torch.cat([self._play(pixels, seconds, k) for k in range(len(self.speeds))])
+        speed = torch.arange(len(self.speeds), device=pixels.device).repeat_interleave(len(pixels))
+        logits = self.speed_logits(questions)
+        loss = F.cross_entropy(logits, speed)
+        is_right = (logits.argmax(1) == speed).float().detach()
+        return PretextOutput(loss, {"accuracy": is_right.mean(), "chance": torch.tensor(1 / len(self.speeds))})
 
-    def speediness(self, pixels: Tensor) -> Tensor:
-        """Logit of "sped up", float32 (B,), of uint8 clips (B,C,T,H,W)."""
+    def speed_logits(self, pixels: Tensor) -> Tensor:
+        """One logit for each speed, float32 (B,K), of uint8 clips (B,C,T,H,W)."""
         side = self._side()
         frames = normalise(pixels, self.backbone.mean, self.backbone.std)
         if frames.shape[-2:] != (side, side):
@@ -85,18 +87,17 @@ class SpeedPrediction(Pretext):
         features = self.backbone(frames)
         # Space first: one fast region decides, however small. Time second: every moment has a say.
         pooled = features.amax(dim=(3, 4)).mean(dim=2)
-        logits: Tensor = self.head(pooled)[:, 0].float()
+        logits: Tensor = self.head(pooled).float()
         return logits
 
-    def _play(self, pixels: Tensor, seconds: Tensor, *, fast: bool) -> Tensor:
-        """The window played at normal or fast speed, (B,C,W,H,W') -> (B,C,T,H,W')."""
-        options = {"seconds_per_frame": self.seconds_per_frame, "frames": self.frames}
+    def _play(self, pixels: Tensor, seconds: Tensor, which: int) -> Tensor:
+        """The window played at one of the speeds, (B,C,W,H,W') -> (B,C,T,H,W')."""
+        spacing, frames = self.seconds_per_frame, self.frames
         if not self.training:
-            speed = self.test_fast if fast else 1.0
-            return take_frames(pixels, even_skip(seconds, speed=speed, **options))  # type: ignore[arg-type]
-        low, high = self.fast if fast else self.normal
-        speeds = torch.empty(len(seconds), device=seconds.device).uniform_(low, high)
-        return take_frames(pixels, random_skip(seconds, speed=speeds, **options))  # type: ignore[arg-type]
+            speed = self.test_speeds[which]
+            return take_frames(pixels, even_skip(seconds, speed=speed, seconds_per_frame=spacing, frames=frames))
+        speeds = torch.empty(len(seconds), device=seconds.device).uniform_(*self.speeds[which])
+        return take_frames(pixels, random_skip(seconds, speed=speeds, seconds_per_frame=spacing, frames=frames))
 
     def _side(self) -> int:
         if not self.training:

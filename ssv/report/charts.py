@@ -16,7 +16,7 @@ COLOURS = 8
 MOST_POINTS = 120
 """Points of a curve; longer curves are averaged in bins."""
 
-ROW, TOP, LABELS, BARS, VALUE, FOREST, READING = 36, 46, 200, 310, 110, 230, 190
+ROW, TOP, LABELS, BARS, VALUE, FOREST, READING = 36, 46, 200, 280, 110, 220, 260
 
 Line = list[Point]
 

@@ -42,7 +42,8 @@ figure { margin:18px 0 0; } figcaption { font-weight:600; font-size:14px; margin
 .panels { display:grid; grid-template-columns:repeat(auto-fill, minmax(300px, 1fr)); gap:8px 26px; }
 svg { display:block; width:100%; height:auto; } svg text { font-size:13px; fill:var(--ink); }
 svg .small { font-size:11.5px; fill:var(--soft); } svg .head { font-size:12.5px; fill:var(--soft); }
-svg .strong { font-weight:600; } svg .value { font-variant-numeric:tabular-nums; font-size:12.5px; }
+svg .strong { font-weight:600; } svg .value { font-size:12.5px; paint-order:stroke;
+  stroke:var(--paper); stroke-width:3px; }
 svg .good-text { fill:var(--good); } svg .bad-text { fill:var(--bad); } svg .name { font-size:12.5px; }
 .grid { stroke:var(--line); } .zero { stroke:var(--ink); stroke-width:1.2; }
 .chance { stroke:var(--soft); stroke-dasharray:4 3; stroke-width:1.2; }

@@ -77,7 +77,9 @@ def _read(path: Path) -> dict[str, tuple[float, str]] | None:
             if not {"path", "label", "prediction", "group"} <= set(file.files):
                 return None
             right = (file["prediction"] == file["label"]).astype(float).tolist()
-            rows = zip(file["path"].tolist(), right, file["group"].tolist(), strict=True)
-            return {str(name): (value, str(group)) for name, value, group in rows}
+            # g07 of one class is another scene than g07 of the next: what hangs together is (label, group).
+            together = [f"{label}/{group}" for label, group in zip(file["label"], file["group"], strict=True)]
+            rows = zip(file["path"].tolist(), right, together, strict=True)
+            return {str(name): (value, scene) for name, value, scene in rows}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
         return None  # damaged or half written: the interval over videos is left out, the scores stand

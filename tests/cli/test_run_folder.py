@@ -38,9 +38,9 @@ def test_claim_new_resume_refuse(tmp_path):
 
 
 def test_claim_refuses_a_second_process(tmp_path):
-    with claim(tmp_path / "run", CONFIG):
-        with pytest.raises(UserError, match="another process"), claim(tmp_path / "run", CONFIG):
-            pass
+    first, second = claim(tmp_path / "run", CONFIG), claim(tmp_path / "run", CONFIG)
+    with first, pytest.raises(UserError, match="another process"), second:
+        pass
 
 
 def test_differences_name_old_and_new():

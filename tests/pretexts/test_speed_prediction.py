@@ -61,13 +61,13 @@ def test_eval_mode_is_exact():
 
 def test_space_maximum_comes_before_time_mean():
     pretext = make().eval()
-    pretext.head.weight.data.fill_(1.0)
+    pretext.head.weight.data.copy_(torch.tensor([[0.0] * 3, [1.0] * 3]))
     pretext.head.bias.data.zero_()
     pixels = torch.zeros(1, 3, 4, 8, 8, dtype=torch.uint8)
     for t, value in enumerate([255, 51, 102, 0]):
         pixels[0, :, t, t, 2 * t] = value  # one hot cell per frame, each somewhere else
     # max over space gives 1, .2, .4, 0 per channel; their mean over time is .4; three channels add up.
-    assert pretext.speediness(pixels).item() == pytest.approx(1.2, abs=1e-5)
+    assert pretext.speed_logits(pixels)[0].tolist() == pytest.approx([0.0, 1.2], abs=1e-5)
 
 
 def test_reversing_time_leaves_the_question_alone():
@@ -84,3 +84,15 @@ def test_every_size_of_the_range_is_drawn():
     pretext = SpeedPrediction(Watch(), frames=16, sizes=(6, 9))
     sizes = {(torch.manual_seed(i), pretext._side())[1] for i in range(100)}
     assert sizes == {6, 7, 8, 9}
+
+
+def test_more_speeds_make_more_versions():
+    pretext = make(window=6, speeds=[(1, 1), (2, 2), (4, 4)], test_speeds=[1, 2, 4]).eval()
+    frames = shown(pretext, clips(2, frames=96))
+    assert frames.diff(dim=1).float().mean(1).tolist() == [1, 1, 2, 2, 4, 4]
+    assert pretext(clips(2, frames=96)).metrics["chance"] == pytest.approx(1 / 3)
+
+
+def test_a_number_for_every_range():
+    with pytest.raises(ValueError, match="3 ranges and pretext.test_speeds 2"):
+        make(speeds=[(1, 1), (2, 2), (4, 4)])

@@ -53,11 +53,11 @@ class Action(NamedTuple):
 
     def draw(self) -> Clip:
         """Draws it."""
-        return _draw(self.scene(), self.kind().height, self.kind().width, Draw(self.seed, "grain", *self[1:4]))
+        return _draw(self.scene(), self.kind().height, self.kind().width)
 
 
 class Masked(NamedTuple):
-    """Names one DAVIS-like clip: larger actors, 0 to 2 bystanders, 25 frames per second."""
+    """Names one DAVIS-like clip: larger actors, less steady light, 0 to 2 bystanders, 25 frames per second."""
 
     seed: int
     number: int
@@ -73,7 +73,7 @@ class Masked(NamedTuple):
             for channel, owner in (("holes", "Dissolve"), ("burst", "Shatter")):  # frozen, they only tatter the masks
                 if name != owner:
                     motion[channel] = torch.zeros_like(seconds)
-            clip = _draw(stage(looks, motion, seconds, draw, size=1.6), 64, 80, draw)
+            clip = _draw(stage(looks, motion, seconds, draw, size=1.3, unrest=2.5), 64, 80)
             if all(int((clip.ids[0] == number).sum()) >= 30 for number in range(1, 2 + self.number % 3)):
                 return clip
         raise RuntimeError(f"no first frame shows all objects of masked clip {self.number} of seed {self.seed}")
@@ -108,8 +108,8 @@ class Process(NamedTuple):
         draw = Draw(self.seed, "process", self.number)
         seconds = torch.arange(PROCESS_FRAMES) / self.kind().rate
         looks = look(draw, bystanders=0, bar=False)
-        scene = stage(looks, _course(self.phase().float()), seconds, draw, size=1.9)
-        return _draw(scene, self.kind().height, self.kind().width, draw)
+        scene = stage(looks, _course(self.phase().float()), seconds, draw, size=1.5)
+        return _draw(scene, self.kind().height, self.kind().width)
 
 
 def _course(phase: Tensor) -> Offsets:
@@ -127,5 +127,5 @@ def _course(phase: Tensor) -> Offsets:
     return offsets
 
 
-def _draw(scene: Scene, height: int, width: int, draw: Draw) -> Clip:
-    return Clip(*draw_frames(scene, height, width, draw), points_on_screen(scene, height, width))
+def _draw(scene: Scene, height: int, width: int) -> Clip:
+    return Clip(*draw_frames(scene, height, width), points_on_screen(scene, height, width))

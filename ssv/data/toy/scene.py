@@ -60,7 +60,6 @@ class Scene(NamedTuple):
     camera: Tensor  # (T,3): centre x, y and zoom
     gain: Tensor  # (3,T)
     offset: Tensor  # (T,)
-    grain: float
 
 
 def look(draw: Draw, *, bystanders: int | None = None, bar: bool | None = None) -> Look:
@@ -83,10 +82,16 @@ def look(draw: Draw, *, bystanders: int | None = None, bar: bool | None = None) 
     )
 
 
-def stage(looks: Look, motion: Offsets, seconds: Tensor, draw: Draw, *, size: float = 1.0) -> Scene:
-    """Puts the actor, with the offsets ``motion``, and everything around it into place for times ``seconds`` (T,)."""
+def stage(
+    looks: Look, motion: Offsets, seconds: Tensor, draw: Draw, *, size: float = 1.0, unrest: float = 1.0
+) -> Scene:
+    """Puts the actor, with the offsets ``motion``, and everything around it into place for times ``seconds`` (T,).
+
+    ``size`` enlarges the actor, ``unrest`` all wandering.
+    """
     still = torch.zeros_like(seconds)
-    restless = draw.log_uniform(0.03, 0.8)  # one number for all wandering: many would together betray the speed
+    # One number for all wandering: several would together betray the speed.
+    restless = unrest * draw.log_uniform(0.03, 0.8)
     actor, splinters, points = _actor(looks, motion, draw, size)
     layers = [
         Layer(looks.background, (looks.reach, looks.reach), still, still, still + looks.tilt, still + 1, 0),
@@ -107,17 +112,19 @@ def stage(looks: Look, motion: Offsets, seconds: Tensor, draw: Draw, *, size: fl
         splinter_colours=looks.splinters,
         points=points,
         camera=torch.stack([0.6 * wander[0], 0.6 * wander[1], torch.exp(0.012 * wander[2])], dim=1),
-        gain=torch.exp(0.03 * wander[3] + 0.02 * wander[4:7]),
-        offset=0.02 * wander[7],
-        grain=draw.uniform(0.0, 0.0),
+        gain=torch.exp(0.05 * wander[3] + 0.03 * wander[4:7]),
+        offset=0.03 * wander[7],
     )
 
 
-def draw_frames(scene: Scene, height: int, width: int, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Frames uint8 (T,H,W,3) RGB and object ids uint8 (T,H,W)."""
+def draw_frames(scene: Scene, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Frames uint8 (T,H,W,3) RGB and object ids uint8 (T,H,W).
+
+    They have no grain: an encoder holds grain from one frame to the next, and for how many frames it was held
+    would tell how fast a video is played.
+    """
     frames, ids = _composite(scene, height, width)
     lit = frames * scene.gain.T[:, :, None, None] + scene.offset[:, None, None, None]
-    lit += scene.grain * draw.normals(len(lit), 1, height, width)
     pixels = lit.clamp_(0, 1).mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
     return pixels.contiguous(), ids
 
@@ -179,13 +186,12 @@ def _splinters(age: Tensor, x: Tensor, y: Tensor, draw: Draw) -> tuple[Tensor, T
 
 def _composite(scene: Scene, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Unlit frames float32 (T,3,H,W) and ids uint8 (T,H,W), painted back to front."""
-    v, u = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
-    screen = torch.stack([u, v], dim=-1).reshape(-1, 2)
-    frames = _sample(scene.layers[0], scene.camera, screen, "reflection").view(len(scene.camera), -1, height, width)
+    u, v = torch.arange(width) - (width - 1) / 2, (torch.arange(height) - (height - 1) / 2)[:, None]
+    frames = _sample(scene.layers[0], scene.camera, u, v, "reflection")
     ids = torch.zeros(len(frames), height, width, dtype=torch.uint8)
     front = [layer for layer in scene.layers if layer.id == ACTOR][-1]
     for layer in scene.layers[1:]:
-        picture = _sample(layer, scene.camera, screen, "zeros").view(len(scene.camera), -1, height, width)
+        picture = _sample(layer, scene.camera, u, v, "zeros")
         opacity = picture[:, 3]
         if layer.holes is not None:
             left = picture[:, 4] - (1.1 * layer.holes[:, None, None] - 0.1)
@@ -203,20 +209,20 @@ def _paint_splinters(scene: Scene, frames: Tensor, ids: Tensor, u: Tensor, v: Te
     for number, colour in enumerate(scene.splinter_colours):
         left = (zoom * (x[number] - centre[:, 0]))[:, None, None]
         top = (zoom * (y[number] - centre[:, 1]))[:, None, None]
-        distance = torch.hypot(u - left, v - top)
-        cover = torch.sigmoid(4 * (2.3 - distance)) * opacity[:, None, None]
+        cover = torch.sigmoid(5.3 - (u - left) ** 2 - (v - top) ** 2) * opacity[:, None, None]
         frames.lerp_(colour[:, None, None].expand_as(frames), cover[:, None])
         ids.masked_fill_(cover > 0.5, ACTOR)
 
 
-def _sample(layer: Layer, camera: Tensor, screen: Tensor, padding: str) -> Tensor:
-    """The layer as seen at ``screen`` points (P,2): float32 (T,C,P)."""
+def _sample(layer: Layer, camera: Tensor, u: Tensor, v: Tensor, padding: str) -> Tensor:
+    """The layer as seen at columns ``u`` (W,) and rows ``v`` (H,1) of the screen: float32 (T,C,H,W)."""
     cos, sin = torch.cos(layer.angle), torch.sin(layer.angle)
     half_u, half_v = layer.half
     margin = 1.1 if padding == "zeros" else 1.0  # sprites leave a margin around their outline
     turn = torch.stack([cos, sin, -sin, cos], -1).view(-1, 2, 2) / layer.scale[:, None, None]
     turn = turn / (margin * torch.tensor([[half_u], [half_v]]))
     shift = (turn @ (camera[:, :2] - torch.stack([layer.x, layer.y], -1))[..., None])[..., 0]
-    grid = torch.baddbmm(shift[:, None], screen.expand(len(cos), -1, -1), (turn / camera[:, 2, None, None]).mT)
+    across, down = (turn / camera[:, 2, None, None])[:, None, None].unbind(-1)  # (T,1,1,2) each
+    grid = (u[:, None] * across) + (v[..., None] * down + shift[:, None, None])
     picture = layer.picture.expand(len(cos), -1, -1, -1)
-    return F.grid_sample(picture, grid[:, None], padding_mode=padding, align_corners=True)[:, :, 0]
+    return F.grid_sample(picture, grid, padding_mode=padding, align_corners=True)

@@ -37,7 +37,14 @@ def contact_sheet(seed: int, masked: int, *, frozen_actor: bool = False) -> Imag
     for row in range(masked):
         clip = Masked(seed, row).draw()
         outlined = _outlined(clip.frames[::4], clip.ids[::4])[:FRAMES]
-        _row(sheet, pen, below + TOP + row * line, f"clip {row}", f"{int(clip.ids.max())} objects", outlined)
+        _row(
+            sheet,
+            pen,
+            below + TOP + row * line,
+            f"clip {row}",
+            "1 object" if clip.ids.max() == 1 else f"{clip.ids.max()} objects",
+            outlined,
+        )
     return sheet
 
 

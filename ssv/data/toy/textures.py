@@ -20,7 +20,7 @@ def pattern(draw: Draw, side: int) -> Tensor:
     total = torch.zeros(side, side)
     for cells in (4, 8, 16, 32):
         total += _enlarge(draw.normals(cells, cells), side) * cells**-slope
-    return torch.div(total - total.mean(), total.std())
+    return (total - total.mean()) / total.std()
 
 
 def palette(draw: Draw) -> Tensor:
@@ -36,8 +36,8 @@ def texture(draw: Draw, colours: Tensor, side: int) -> Tensor:
     blend = torch.sigmoid(draw.uniform(1, 4) * pattern(draw, side))
     patches = 0.35 * (_enlarge(draw.normals(6, 6), side) > 0)
     first, second, third = colours[:, :, None, None]
-    surface = first * blend + second * (1 - blend)
-    return (surface * (1 - patches) + third * patches).clamp(0, 1)
+    surface: Tensor = first * blend + second * (1 - blend)
+    return torch.lerp(surface, third.expand_as(surface), patches).clamp(0, 1)
 
 
 def superellipse(exponent: float) -> Outline:
