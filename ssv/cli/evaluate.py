@@ -61,7 +61,7 @@ def run(config: dict[str, Any]) -> int:
     )
     started = time.perf_counter()
     with warnings.catch_warnings(), isolated_random(derive_seed(seed, "evaluate")):
-        warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
         scores = evaluation.run(backbone, data, trainer)
     seconds = time.perf_counter() - started
     row = write_row(config, folder, file, backbone, evaluation, scores, seed, seconds)

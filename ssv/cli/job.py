@@ -46,7 +46,10 @@ def run_verb(verb: str, arguments: list[str]) -> int:
         from ssv.cli.main import report
 
         try:
-            codes.append(module.run(prepare(module, composed)))
+            code = module.run(prepare(module, composed))
+            codes.append(code)
+            if code > 128:  # a signal: it was meant for the sweep, not for one of its jobs
+                sys.exit(code)
         except Exception as error:
             # A sweep goes on after a failed job; the worst exit code is the sweep's.
             codes.append(report(error))
@@ -67,7 +70,8 @@ def run_hydra(verb: str, arguments: list[str], task: Callable[[Any], None]) -> i
     from omegaconf.errors import OmegaConfBaseException
 
     saved, before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [saved[0], *arguments]
+    # argparse, inside Hydra, takes overrides on one side of -m only.
+    sys.argv = [saved[0], *sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
     try:
         hydra.main(version_base="1.3", config_path=config_path(), config_name=verb)(task)()

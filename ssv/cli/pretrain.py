@@ -7,11 +7,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ssv.cli.errors import UserError
 from ssv.cli.run_folder import claim, digest_tag, is_first_process, read_status, run_name, set_state
 
 KEYS = {
     "steps", "seed", "tag", "outputs", "data_root", "threads", "log_every", "checkpoint_every",
     "held_out_every", "probe_every", "probe_videos",
+}  # fmt: skip
+
+WHOLE = {
+    "steps": 1, "seed": 0, "log_every": 1, "checkpoint_every": 1, "held_out_every": 0, "probe_every": 0, "probe_videos": 2,
 }  # fmt: skip
 
 
@@ -25,6 +30,9 @@ def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[st
 
 def run(config: dict[str, Any]) -> int:
     """Train, resume, or say that it is done; returns the exit code."""
+    for key, least in WHOLE.items():
+        if not isinstance(config[key], int) or config[key] < least:
+            raise UserError(f"{key} takes a whole number of at least {least}, got {config[key]!r}")
     name = config["run"]["name"]
     folder = Path(config["outputs"]) / name
     with claim(folder, config) as state:
@@ -32,10 +40,12 @@ def run(config: dict[str, Any]) -> int:
             done = read_status(folder)
             print(f"{name}: finished already ({done['steps']} steps); {folder / 'backbone.pt'} holds its weights")
             return 0
+        from ssv.cli.processes import repeatable
         from ssv.training.checkpoints import Interrupted
 
         try:
-            train(config, folder)
+            with repeatable("pretrain", folder / "config.yaml"):
+                train(config, folder)
         except Interrupted as stop:
             set_state(folder, "stopped", str(stop))
             say(f"{name}: {stop}")
@@ -107,6 +117,11 @@ def train(config: dict[str, Any], folder: Path) -> None:
         limit_val_batches=0,
         default_root_dir=str(folder),
     )
+    if trainer.strategy.root_device.type == "cpu" and trainer.precision != "32-true":
+        raise UserError(
+            f"trainer.precision={trainer.precision} on a CPU gives wrong gradients now and then (torch 2.13); "
+            f"set trainer.precision=32-true"
+        )
     module = PretrainModule(
         pretext, instantiate_plain(config["optimizer"]), instantiate_plain(config["schedule"]), steps=steps
     )
@@ -122,7 +137,7 @@ def train(config: dict[str, Any], folder: Path) -> None:
             )
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     finally:
         dashboard.close(sys.exc_info()[1])

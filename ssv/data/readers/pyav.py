@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.readers.probe import Look, decodable_packets, look, open_video, turns
@@ -28,11 +29,12 @@ class PyAVReader(Reader):
         places = check_indices(path, indices, len(known.info.seconds))
         frames = np.empty((len(places), known.info.height, known.info.width, 3), dtype=np.uint8)
         wanted = np.unique(places)
+        convert = VideoReformatter()  # one for all frames: a new one costs four times the decoding of a small frame
         for run, entry in _runs(wanted, known.table.entries):
             remaining = set(run.tolist())
             for position, frame in _decode(path, known, entry):
                 if position in remaining:
-                    frames[places == position] = _as_shown(path, frame, known)
+                    frames[places == position] = _as_shown(path, frame, known, convert)
                     remaining.remove(position)
                 if not remaining:
                     break
@@ -96,9 +98,10 @@ def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int,
         yield position, frame
 
 
-def _as_shown(path: str, frame: Any, known: Look) -> np.ndarray:
+def _as_shown(path: str, frame: Any, known: Look, convert: VideoReformatter) -> np.ndarray:
     """The frame upright, uint8 (H,W,3) RGB."""
-    upright: np.ndarray = np.rot90(frame.to_ndarray(format="rgb24"), k=turns(frame))
+    rgb = convert.reformat(frame, format="rgb24", threads=1)
+    upright: np.ndarray = np.rot90(rgb.to_ndarray(), k=turns(frame))
     if upright.shape[:2] != (known.info.height, known.info.width):
         height, width = upright.shape[:2]
         raise VideoError(path, f"changes size from {known.info.width}x{known.info.height} to {width}x{height}")
