@@ -68,3 +68,15 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     assert trained.returncode == 0, trained.stderr
     where = run([sys.executable, "-c", "import ssv; print(ssv.__file__)"], work, PYTHONPATH=str(site))
     assert str(site) in where.stdout, "it was the wheel that ran"
+
+
+def test_the_notebook_path_as_documented_without_hydra(world, tmp_path):
+    text = (ROOT / "docs" / "running.md").read_text()
+    code = re.search(r"## From a notebook.*?```python\n(.*?)```", text, re.S).group(1)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "toy").symlink_to(world)
+    blocked = "import sys\nsys.modules['hydra'] = sys.modules['wandb'] = None\n"
+    (tmp_path / "notebook.py").write_text(blocked + code)
+    found = run([sys.executable, "notebook.py"], tmp_path, PYTHONPATH=str(ROOT))
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert "'top1'" in found.stdout and (tmp_path / "backbone.pt").exists()

@@ -74,7 +74,7 @@ def train(config: dict[str, Any], folder: Path) -> None:
     from ssv.training.online_probe import OnlineProbe
     from ssv.training.pretrain_module import PretrainModule
     from ssv.training.progress import ShowProgress
-    from ssv.training.recorder import Recorder
+    from ssv.training.recorder import Recorder, write_json
     from ssv.training.seeding import SeedSteps, derive_seed
 
     quiet_lightning()
@@ -83,7 +83,10 @@ def train(config: dict[str, Any], folder: Path) -> None:
     seed, steps = config["seed"], config["steps"]
     data = build_data(config)
     data.setup("fit")
-    say(describe(config["run"]["name"], data.summary()))
+    summary = data.summary()
+    say(describe(config["run"]["name"], summary))
+    if is_first_process():
+        write_json(folder / "data.json", summary)  # every name that is left out, where a line has room for a few
     torch.manual_seed(derive_seed(seed, "weights"))
     backbone = build_backbone(config)
     pretext = instantiate_plain(config["pretext"])(backbone)
@@ -151,5 +154,5 @@ def train(config: dict[str, Any], folder: Path) -> None:
 def describe(name: str, summary: dict[str, Any]) -> str:
     """What a run trains on, in one line."""
     fit, held_out, hours = summary["fit"], summary["held_out"], summary["fit_hours"]
-    left_out = f", {len(summary['left_out'])} left out" if summary["left_out"] else ""
+    left_out = f", {len(summary['left_out'])} left out (data.json names them)" if summary["left_out"] else ""
     return f"{name}: {fit} videos ({hours:.2f} hours) to train on, {held_out} held out{left_out}"
