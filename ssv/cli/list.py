@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from ssv.cli.errors import UserError, nearest
 from ssv.cli.job import config_path
@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
 
 def entries(group: str) -> list[tuple[str, str, str]]:
     """Name, first line of comment and target of every file of a group."""
-    root: Traversable = resources.files("ssv.conf") if config_path().startswith("pkg:") else Path(config_path())
+    root: Any = resources.files("ssv.conf") if config_path().startswith("pkg:") else Path(config_path())
     folder = root / group
     files = sorted(folder.iterdir(), key=lambda f: f.name) if folder.is_dir() else []
     return [(f.name[:-5], *header(f.read_text())) for f in files if f.name.endswith(".yaml")]
@@ -67,4 +67,5 @@ def header(text: str) -> tuple[str, str]:
     """First comment that is no directive, and first ``_target_``."""
     comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#") and "@package" not in line]
     targets = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.strip().startswith("_target_:")]
-    return comments[0] if comments else "", targets[0] if targets else ""
+    of_sets = [target for target in targets if ".sets." in target]  # a data set is known by its list of videos
+    return comments[0] if comments else "", next(iter(of_sets or targets), "")
