@@ -191,6 +191,16 @@ def test_sweeps_make_one_folder_per_job(world, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["outputs"], "nothing beside the runs"
 
 
+def test_a_diverging_run_stops_with_its_step(world, tmp_path):
+    output = finish(start(tmp_path, world, "optimizer.lr=1e30", "schedule=constant"), code=1)
+    assert "the loss is nan after step" in output and "smaller optimizer.lr" in output and "Traceback" not in output
+
+
+def test_less_than_single_precision_on_a_cpu_is_refused(world, tmp_path):
+    output = finish(start(tmp_path, world, "trainer.precision=bf16-mixed"), code=2)
+    assert "trainer.precision=32-true" in output and "Traceback" not in output
+
+
 def test_a_failed_job_does_not_stop_a_sweep(world, tmp_path):
     output = finish(start(tmp_path, world, "-m", "pretext.frames=5,4", steps=2), code=2)
     assert "set data.sampler" in output and "Traceback" not in output

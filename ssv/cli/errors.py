@@ -64,12 +64,13 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 
     from ssv.data.readers.base import VideoError
     from ssv.training.checkpoints import SaveError
+    from ssv.training.recorder import Diverged
 
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return explain(error.__cause__) or (one_line(error), 2)
     if isinstance(error, UserError):
         return one_line(error), 2
-    if isinstance(error, (VideoError, SaveError)):
+    if isinstance(error, (VideoError, SaveError, Diverged)):
         return one_line(error), 1
     if isinstance(error, (ValueError, FileNotFoundError)) and raised_by_us(error):
         return one_line(error), 2

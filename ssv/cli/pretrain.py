@@ -5,10 +5,17 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssv.cli.errors import UserError
 from ssv.cli.run_folder import claim, digest_tag, is_first_process, read_status, run_name, set_state
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from ssv.backbones.base import Backbone
+    from ssv.data.datamodule import VideoDataModule
+    from ssv.training.recorder import Recorder
 
 KEYS = {
     "steps", "seed", "tag", "outputs", "data_root", "threads", "log_every", "checkpoint_every",
@@ -68,46 +75,78 @@ def train(config: dict[str, Any], folder: Path) -> None:
 
     from ssv.cli.build import build_backbone, build_data, instantiate_plain, quiet_lightning
     from ssv.cli.dashboard import open_dashboard
-    from ssv.training.checkpoints import AtomicCheckpointIO, Checkpoints
-    from ssv.training.export import ExportBackbone
-    from ssv.training.held_out import HeldOut
-    from ssv.training.online_probe import OnlineProbe
     from ssv.training.pretrain_module import PretrainModule
-    from ssv.training.progress import ShowProgress
     from ssv.training.recorder import Recorder, write_json
-    from ssv.training.seeding import SeedSteps, derive_seed
+    from ssv.training.seeding import derive_seed
 
     quiet_lightning()
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    seed, steps = config["seed"], config["steps"]
+    name, steps = config["run"]["name"], config["steps"]
     data = build_data(config)
     data.setup("fit")
     summary = data.summary()
-    say(describe(config["run"]["name"], summary))
+    say(describe(name, summary))
     if is_first_process():
         write_json(folder / "data.json", summary)  # every name that is left out, where a line has room for a few
-    torch.manual_seed(derive_seed(seed, "weights"))
+    torch.manual_seed(derive_seed(config["seed"], "weights"))
     backbone = build_backbone(config)
     pretext = instantiate_plain(config["pretext"])(backbone)
-    dashboard = open_dashboard(config, folder, job_type="pretrain")
-    recorder = Recorder(folder, dashboard.sinks, every=config["log_every"], steps=steps)
-    provenance = {key: config["run"][key] for key in ("name", "pretext", "backbone", "data", "tag", "seed")}
-    online = OnlineProbe(
-        backbone, data, recorder, every=config["probe_every"], steps=steps, videos=config["probe_videos"]
+    module = PretrainModule(
+        pretext, instantiate_plain(config["optimizer"]), instantiate_plain(config["schedule"]), steps=steps
     )
-    export = ExportBackbone(folder, backbone, {**provenance, "config": config}, recorder)
-    callbacks = [
+    dashboard = open_dashboard(config, folder, job_type="pretrain")
+    try:
+        recorder = Recorder(folder, dashboard.sinks, every=config["log_every"], steps=steps)
+        trainer = build_trainer(config, folder, make_callbacks(config, folder, backbone, data, recorder))
+        last = folder / "checkpoints" / "last.ckpt"
+        if last.exists():
+            tell_resumed(name, read_status(folder), trainer.world_size)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    finally:
+        dashboard.close(sys.exc_info()[1])
+    say(f"{name}: done; weights in {folder / 'backbone.pt'}")
+    if data.broken:
+        say(f"{name}: {len(data.broken)} broken videos were left out: {', '.join(sorted(data.broken))}")
+
+
+def make_callbacks(
+    config: dict[str, Any], folder: Path, backbone: Backbone, data: VideoDataModule, recorder: Recorder
+) -> list[pl.Callback]:
+    """What happens around the steps. Checkpoints come last: what the others counted is in them."""
+    from ssv.training.checkpoints import Checkpoints
+    from ssv.training.export import ExportBackbone
+    from ssv.training.held_out import HeldOut
+    from ssv.training.online_probe import OnlineProbe
+    from ssv.training.progress import ShowProgress
+    from ssv.training.seeding import SeedSteps
+
+    seed, steps, run = config["seed"], config["steps"], config["run"]
+    provenance = {key: run[key] for key in ("name", "pretext", "backbone", "data", "tag", "seed")}
+    return [
         SeedSteps(seed),
         recorder,
         HeldOut(data, recorder, every=config["held_out_every"], steps=steps, seed=seed),
-        online,
-        ShowProgress(recorder, name=config["run"]["name"], steps=steps),
-        export,
+        OnlineProbe(backbone, data, recorder, every=config["probe_every"], steps=steps, videos=config["probe_videos"]),
+        ShowProgress(recorder, name=run["name"], steps=steps),
+        ExportBackbone(folder, backbone, {**provenance, "config": config}, recorder),
         Checkpoints(folder / "checkpoints", every=config["checkpoint_every"]),
     ]
-    trainer = instantiate_plain(config["trainer"])(
-        max_steps=steps,
+
+
+def build_trainer(config: dict[str, Any], folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's Trainer, with its own progress, validation, logging and checkpoints off: ours stand in for them.
+
+    Raises:
+        UserError: for less than single precision on a CPU.
+    """
+    from ssv.cli.build import instantiate_plain
+    from ssv.training.checkpoints import AtomicCheckpointIO
+
+    trainer: pl.Trainer = instantiate_plain(config["trainer"])(
+        max_steps=config["steps"],
         max_epochs=-1,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
@@ -125,30 +164,15 @@ def train(config: dict[str, Any], folder: Path) -> None:
             f"trainer.precision={trainer.precision} on a CPU gives wrong gradients now and then (torch 2.13); "
             f"set trainer.precision=32-true"
         )
-    module = PretrainModule(
-        pretext, instantiate_plain(config["optimizer"]), instantiate_plain(config["schedule"]), steps=steps
-    )
-    last = folder / "checkpoints" / "last.ckpt"
-    before = read_status(folder).get("processes")
-    if last.exists():
-        say(
-            f"{config['run']['name']}: goes on from step {read_status(folder).get('step', '?')} or the checkpoint before it"
-        )
-        if before not in (None, trainer.world_size):
-            say(
-                f"{config['run']['name']}: {before} processes before, {trainer.world_size} now: bits may differ from here"
-            )
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
-            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    finally:
-        dashboard.close(sys.exc_info()[1])
-    say(f"{config['run']['name']}: done; weights in {folder / 'backbone.pt'}")
-    if data.broken:
-        say(
-            f"{config['run']['name']}: {len(data.broken)} broken videos were left out: {', '.join(sorted(data.broken))}"
-        )
+    return trainer
+
+
+def tell_resumed(name: str, status: dict[str, Any], processes: int) -> None:
+    """Say where a run goes on, and when its bits may differ from there."""
+    say(f"{name}: goes on from step {status.get('step', '?')} or the checkpoint before it")
+    before = status.get("processes")
+    if before not in (None, processes):
+        say(f"{name}: {before} processes before, {processes} now: bits may differ from here")
 
 
 def describe(name: str, summary: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,10 @@ from ssv.types import Clips
 
 Row = dict[str, float | int]
 Sink = Callable[[Row], None]
+
+
+class Diverged(RuntimeError):
+    """The loss is no number any more."""
 
 
 class MetricsFile:
@@ -113,6 +118,11 @@ class Recorder(pl.Callback):
             self.clips_per_second = seen / max(waited + worked, 1e-9)
             self._since = [0.0, 0.0, 0]
             metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+            if not math.isfinite(metrics["pretext/loss"]):
+                raise Diverged(
+                    f"the loss is {metrics['pretext/loss']} after step {trainer.global_step}; "
+                    f"try a smaller optimizer.lr or trainer.gradient_clip_val=1"
+                )
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             speed = {"time/clips_per_second": self.clips_per_second, "time/waiting_for_data": self.waiting}
             self.record(trainer, {**metrics, "optimizer/lr": rate, **speed})
