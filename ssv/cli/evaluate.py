@@ -133,7 +133,9 @@ def load(config: dict[str, Any], file: Path) -> tuple[Backbone, dict[str, Any]]:
     from ssv.training.weights import load_backbone
 
     asked = locate(config["backbone"]["_target_"], "backbone.") if config.get("backbone") else None
-    backbone, provenance = load_backbone(file)
+    # A file's own word is enough for our classes only; one from elsewhere has to be named by the user.
+    is_foreign = asked is not None and not asked.__module__.startswith("ssv.backbones.")
+    backbone, provenance = load_backbone(file, backbone_class=asked if is_foreign else None)  # type: ignore[arg-type]
     if asked is not None and not isinstance(backbone, asked):  # type: ignore[arg-type]
         raise UserError(
             f"{file} holds a {type(backbone).__name__}, but backbone={config['run']['backbone']} is a {asked.__name__}; "
