@@ -98,7 +98,13 @@ class Checkpoints(pl.Callback):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
-        """Save when due; stop when asked to, all processes together."""
+        """Save when due; stop when asked to, all processes together.
+
+        Not after the last step: nothing is left to stop, and its checkpoint comes after the export of the weights,
+        because a run that resumes there has no step left that would end in an export.
+        """
+        if trainer.global_step == trainer.max_steps:
+            return
         stop = self.signum is not None
         if trainer.world_size > 1:
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
@@ -109,5 +115,4 @@ class Checkpoints(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save the end too."""
-        if trainer.global_step % self.every != 0:
-            trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path)

@@ -1,11 +1,12 @@
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ssv.training.checkpoints import AtomicCheckpointIO, SaveError, save_atomically
+from ssv.training.checkpoints import AtomicCheckpointIO, Checkpoints, SaveError, save_atomically
 from ssv.training.recorder import MetricsFile
 from ssv.training.seeding import derive_seed, isolated_random
 
@@ -73,3 +74,16 @@ def test_isolated_random_leaves_the_generator_alone():
     with isolated_random("elsewhere"):
         assert torch.equal(first, torch.rand(1))
     assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize("signum", [None, 15])
+def test_no_checkpoint_of_the_last_step_before_the_weights_are_exported(tmp_path, signum):
+    # A run killed between the two would resume with nothing left to do, and never write its weights.
+    saved = []
+    trainer = SimpleNamespace(global_step=8, max_steps=8, world_size=1, save_checkpoint=saved.append)
+    checkpoints = Checkpoints(tmp_path, every=4)
+    checkpoints.signum = signum
+    checkpoints.on_train_batch_end(trainer, None)
+    assert saved == []
+    checkpoints.on_train_end(trainer, None)  # the callbacks before it, the export among them, have had their turn
+    assert saved == [tmp_path / "last.ckpt"]
