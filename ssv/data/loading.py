@@ -103,6 +103,10 @@ class EpochBatches(Sampler[list[Key]]):
         return [(epoch, row) for row in whole[self.rank :: self.world].tolist()]
 
 
+class _NoBatch(RuntimeError):
+    """The reading processes are silent."""
+
+
 class ResumableLoader(DataLoader[Clips]):
     """Batches of clips from worker processes; ``state_dict`` says how many of this epoch were handed out.
 
@@ -159,15 +163,24 @@ class ResumableLoader(DataLoader[Clips]):
         epoch, batches.start = batches.epoch, self._position[1] if is_continued else 0
         self._position = (epoch, batches.start)
         try:
-            yield from self._hand_out(super().__iter__(), epoch)
+            yield from self._hand_out(epoch)
         except Exception:
             self._end_workers()
             raise
         batches.is_complete = batches.epoch == epoch
 
-    def _hand_out(self, source: Iterator[Any], epoch: int) -> Iterator[Clips]:
+    def _hand_out(self, epoch: int) -> Iterator[Clips]:
+        source = super().__iter__()
         for number in range(self.batches.start, len(self)):
-            clips, broken = self._next(source, number)
+            try:
+                clips, broken = self._next(source, number)
+            except _NoBatch as error:
+                # A reader may hang by a race of its threads; read again, the batch is the same to the bit.
+                log.warning("%s; the reading processes are killed, and new ones try once more", error)
+                self._end_workers()
+                self.batches.start = number
+                source = super().__iter__()
+                clips, broken = self._next(source, number)
             for error in broken:
                 self._on_broken(error)
             if clips is None:
@@ -182,7 +195,7 @@ class ResumableLoader(DataLoader[Clips]):
             # DataLoader has no exception types of its own for these two.
             waiting = f"waiting for {named([self.path(key) for key in self.batches.batch(number)])}"
             if "timed out" in str(error):
-                raise RuntimeError(
+                raise _NoBatch(
                     f"no batch within {self.timeout:.0f} s, {waiting}: a file that hangs its reader, or a slow disk; "
                     "data.workers=0 shows where it stands, reader=pyav reads differently"
                 ) from error
@@ -197,8 +210,12 @@ class ResumableLoader(DataLoader[Clips]):
     def _end_workers(self) -> None:
         # Now, as Lightning does it: the traceback keeps the loader alive, and with it idle processes.
         if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
+            workers = self._iterator._workers
             self._iterator._shutdown_workers()
             self._iterator = None
+            for worker in workers:
+                worker.kill()  # one that hangs in a library has heard nothing so far, and would be waited for at exit
+                worker.join()
 
     def path(self, key: Key) -> str:
         """The file behind an entry of a batch."""

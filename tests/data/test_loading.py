@@ -1,5 +1,6 @@
 """The order of batches, and that an interrupted epoch goes on as if nothing had happened."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -222,6 +223,35 @@ def test_a_hanging_reader_ends_in_an_error_that_names_the_files():
     source = loader(count=3, batch_size=1, workers=1, reader=NumberReader(hanging=[0, 1, 2]), timeout_seconds=1)
     with pytest.raises(RuntimeError, match=r"no batch within 1 s, waiting for videos/\d.mp4: .*data.workers=0"):
         next(iter(source))
+
+
+class DeafReader(NumberReader):
+    """Hangs in a library, holding the interpreter's lock: no signal handler, no thread of the process runs any more."""
+
+    def __init__(self, marker, times):
+        super().__init__()
+        self.marker, self.times = marker, times
+
+    def read(self, path, indices):
+        if len(hangs := self.marker.read_text()) < self.times:
+            self.marker.write_text(hangs + "x")
+            ctypes.PyDLL(None).sleep(600)
+        return super().read(path, indices)
+
+
+def test_a_reader_that_hung_once_is_killed_and_nothing_is_lost(tmp_path, caplog):
+    (tmp_path / "hangs").touch()
+    source = loader(workers=1, reader=DeafReader(tmp_path / "hangs", times=1), timeout_seconds=4)
+    assert equal(list(source), list(loader()))
+    assert (tmp_path / "hangs").read_text() == "x" and "try once more" in caplog.text
+
+
+def test_a_reader_that_hangs_again_ends_in_an_error_and_leaves_no_process(tmp_path):
+    (tmp_path / "hangs").touch()
+    source = loader(workers=1, reader=DeafReader(tmp_path / "hangs", times=9), timeout_seconds=4)
+    with pytest.raises(RuntimeError, match="no batch within 4 s, waiting for videos/"):
+        list(source)
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not tell who sends a signal")
