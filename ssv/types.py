@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 
@@ -23,6 +24,54 @@ class Video(NamedTuple):
     path: str
     label: int = -1
     group: str = ""
+
+
+class PhasedVideo(NamedTuple):
+    """A video of one action from beginning to end, and when its phases change.
+
+    ``path`` is a file, or a folder of pictures in the order of their names. ``events`` are the frames at which the
+    next phase begins, ascending, so that E events make E + 1 phases. Videos of one ``action`` have the same events.
+    """
+
+    path: str
+    events: tuple[int, ...]
+    action: str = ""
+
+
+class ObjectSequence(NamedTuple):
+    """A video with objects outlined in its first frame, and in the others as far as it can be scored (DAVIS).
+
+    ``frames`` are pictures in order, or one video file. ``masks`` are one file for each frame, or for the first alone.
+    ``merged``: whatever is not background is one object (DAVIS 2016).
+    """
+
+    name: str
+    frames: tuple[str, ...]
+    masks: tuple[str, ...]
+    merged: bool = False
+
+
+class PartSequence(NamedTuple):
+    """A video whose pixels belong to classes that are the same in every video, 0 among them (VIP).
+
+    ``masks`` are one file of class numbers below ``classes`` for each frame.
+    """
+
+    name: str
+    frames: tuple[str, ...]
+    masks: tuple[str, ...]
+    classes: int = 20
+
+
+class PointSequence(NamedTuple):
+    """A video with points marked in its first frame, and in the others as far as it can be scored (JHMDB).
+
+    ``points`` are float32 (T,K,2), or (1,K,2): x and y in pixels of the frame, the middle of the first pixel at 0.
+    """
+
+    name: str
+    frames: tuple[str, ...]
+    points: np.ndarray
 
 
 class Clips(NamedTuple):

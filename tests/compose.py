@@ -25,3 +25,10 @@ def tiny_overrides(name):
     found = [line.removeprefix("# tiny:").split() for line in lines if line.startswith("# tiny:")]
     assert found, f"conf/pretext/{name}.yaml needs a line `# tiny: key=value ...` for tests and small machines"
     return found[0]
+
+
+def data_of(evaluation):
+    """What the ``# data:`` line of an evaluation's YAML says it measures, clips by class where there is none."""
+    lines = (ROOT / "conf" / "evaluation" / f"{evaluation}.yaml").read_text().splitlines()
+    found = [line.removeprefix("# data:").strip() for line in lines if line.startswith("# data:")]
+    return found[0] if found else "toy"

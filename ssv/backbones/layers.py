@@ -15,7 +15,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what OpenCV and PIL call grey
 
 
 class Conv3d(nn.Conv3d):
-    """A convolution without bias whose map has ceil(n / stride) cells along every axis.
+    """A convolution whose map has ceil(n / stride) cells along every axis.
 
     Args:
         inputs: channels that come in.
@@ -25,6 +25,7 @@ class Conv3d(nn.Conv3d):
         padding: "zeros", or "reflect" (mirrored, without the edge itself), which does not tell the network
             where the border is. The tensors are the same for both.
         pads: cells added (before, after) along each axis; by default kernel // 2 on either side.
+        bias: where no norm follows.
     """
 
     def __init__(
@@ -36,12 +37,13 @@ class Conv3d(nn.Conv3d):
         *,
         padding: str = "zeros",
         pads: Sequence[tuple[int, int]] | None = None,
+        bias: bool = False,
     ) -> None:
         self.pads = tuple(pads or ((k // 2, k // 2) for k in kernel))
         self.reflect = padding == "reflect"
         symmetric = not self.reflect and all(before == after for before, after in self.pads)
         (t, _), (h, _), (w, _) = self.pads
-        super().__init__(inputs, outputs, kernel, stride, padding=(t, h, w) if symmetric else 0, bias=False)
+        super().__init__(inputs, outputs, kernel, stride, padding=(t, h, w) if symmetric else 0, bias=bias)
         self.pads_itself = not symmetric
 
     def forward(self, input: Tensor) -> Tensor:
@@ -54,7 +56,7 @@ class Conv3d(nn.Conv3d):
 class ConvNorm(nn.Sequential):
     """Convolution, batch norm and ReLU (keys `conv.*`, `norm.*`)."""
 
-    def __init__(self, conv: Conv3d, *, norm_eps: float, norm_momentum: float, relu: bool = True) -> None:
+    def __init__(self, conv: nn.Conv3d, *, norm_eps: float, norm_momentum: float, relu: bool = True) -> None:
         super().__init__()
         self.conv = conv
         self.norm = nn.BatchNorm3d(conv.out_channels, eps=norm_eps, momentum=norm_momentum)
@@ -126,6 +128,14 @@ def halvings(count: int, total: int, name: str) -> list[int]:
     return [2 if option <= total else 1 for option in options[1:]]
 
 
+def cumulative(strides: Sequence[Triple]) -> Triple:
+    """Input (frames, rows, columns) per cell behind layers of these strides."""
+    frames = rows = columns = 1
+    for t, h, w in strides:
+        frames, rows, columns = frames * t, rows * h, columns * w
+    return frames, rows, columns
+
+
 def arguments(local: Mapping[str, Any]) -> dict[str, Any]:
     """What a constructor was called with, as plain values; ``local`` is ``locals()`` in its first line."""
     given = {name: value for name, value in local.items() if name not in ("self", "__class__")}
@@ -181,3 +191,5 @@ def init_weights(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -16,6 +16,7 @@ from ssv.backbones.layers import (
     arguments,
     as_input,
     channel_values,
+    cumulative,
     halvings,
     init_weights,
     one_of,
@@ -95,8 +96,7 @@ class ResNet3D(Backbone):
                 channels = widths[stage] * (4 if bottleneck else 1)
             self.stages.append(layers)
         self.out_channels = channels
-        used = strides[: 1 + last_stage]
-        self.stride = (_product([s[0] for s in used]), _product([s[1] for s in used]), _product([s[2] for s in used]))
+        self.stride = cumulative(strides[: 1 + last_stage])
         init_weights(self)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -154,10 +154,3 @@ def _check_sizes(blocks: Sequence[int], widths: Sequence[int], stem_kernel: Sequ
         raise ValueError(f"stem_kernel needs odd numbers, got {list(stem_kernel)}; set backbone.stem_kernel")
     if last_stage not in (1, 2, 3, 4):
         raise ValueError(f"last_stage must be 1 to 4, got {last_stage}; set backbone.last_stage")
-
-
-def _product(values: Sequence[int]) -> int:
-    product = 1
-    for value in values:
-        product *= value
-    return product

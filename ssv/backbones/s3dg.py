@@ -22,6 +22,7 @@ from ssv.backbones.layers import (
     arguments,
     as_input,
     channel_values,
+    cumulative,
     halvings,
     init_weights,
     one_of,
@@ -125,7 +126,7 @@ class S3DG(Backbone):
                 channels = block.out_channels
             self.stages.append(nn.Sequential(*layers))
         self.out_channels = channels
-        self.stride = _product(strides[:last_stage])
+        self.stride = cumulative(strides[:last_stage])
         init_weights(self)
 
     def _pool(self, kernel: Triple, stride: Triple) -> MaxPool3d:
@@ -238,13 +239,6 @@ class Inception(nn.Module):
 def _scaled(channels: int, width: float) -> int:
     """``channels`` times ``width`` as a multiple of 4, at least 4; unchanged for 1.0 (the table has 4's only)."""
     return max(4, 4 * round(channels * width / 4))
-
-
-def _product(strides: Sequence[Triple]) -> Triple:
-    frames = rows = columns = 1
-    for t, h, w in strides:
-        frames, rows, columns = frames * t, rows * h, columns * w
-    return frames, rows, columns
 
 
 def _check(stem: str, blocks: Sequence[int], last_stage: int, time_local: bool, stem_stride: tuple[int, int]) -> None:

@@ -51,28 +51,32 @@ def run(config: dict[str, Any]) -> int:
     if "seed" in config["evaluation"]:
         config["evaluation"]["seed"] = seed  # known only now that the weights are
     evaluation: Evaluation = instantiate_plain(config["evaluation"])
+    stem = evaluation_name(config, backbone, evaluation, seed)
     trainer = instantiate_plain(config["trainer"])(
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=True,  # evaluations draw their own; this is how they know that they may
         enable_model_summary=False,
         use_distributed_sampler=False,
-        default_root_dir=str(folder),
+        default_root_dir=str(folder / "evaluations" / stem),  # where an evaluation writes what is to be looked at
     )
     started = time.perf_counter()
     with warnings.catch_warnings(), isolated_random(derive_seed(seed, "evaluate")):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         scores = evaluation.run(backbone, data, trainer)
     seconds = time.perf_counter() - started
-    row = write_row(config, folder, file, backbone, evaluation, scores, seed, seconds)
+    card = make_card(config, backbone, provenance, trainer)
+    row = write_row(config, folder, file, backbone, evaluation, scores, seed, seconds, stem, card)
     label = f"{config['run']['evaluation']}/{config['run']['data']}"
     dashboard_config = {**config, "run": {**read_identity(folder), "evaluation": config["run"]["evaluation"]}}
     dashboard = open_dashboard(dashboard_config, folder, job_type=config["run"]["evaluation"], group=folder.name)
     dashboard.summarise({**{f"{label}/{name}": value for name, value in scores.items()}, "protocol": row["protocol"]})
     dashboard.close()
+    card_line = ", ".join(f"{name}: {value}" for name, value in row["card"].items())
     figures = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
     print(
-        f"{folder.name}: {label}  {figures}  ({seconds:.0f} s)\n  protocol: {row['protocol']}\n  row in {folder / 'scores.jsonl'}"
+        f"{folder.name}: {label}  {figures}  ({seconds:.0f} s, {row['peak_gb']:.1f} GB)"
+        f"\n  protocol: {row['protocol']}\n  {card_line}\n  row in {folder / 'scores.jsonl'}"
     )
     return 0
 
@@ -101,10 +105,7 @@ def make_random(config: dict[str, Any], data: VideoDataModule) -> tuple[Path, Pa
         if not file.exists():
             torch.manual_seed(derive_seed(seed, "weights"))
             backbone = build_backbone(config)
-            loader = data.loader(
-                data.split("fit"), data.sampler, data.crop, batch_size=data.batch_size, shuffle=True, seed=seed
-            )
-            recalibrate(backbone, loader, RECALIBRATION_BATCHES)
+            recalibrate(backbone, data.calibration(seed), RECALIBRATION_BATCHES)
             save_backbone(file, backbone, {**described, "steps": 0, "clips_seen": 0, "recalibrated": True})
             counts = {"step": 0, "steps": 0, "clips_seen": 0, "frames_seen": 0, "hours": 0.0}
             write_json(folder / "status.json", {"state": "finished", **counts, "message": ""})
@@ -146,6 +147,36 @@ def load(config: dict[str, Any], file: Path) -> tuple[Backbone, dict[str, Any]]:
     return (inflate(backbone) if config["inflate"] else backbone), provenance
 
 
+def evaluation_name(config: dict[str, Any], backbone: Backbone, evaluation: Evaluation, seed: int) -> str:
+    """What tells this evaluation's files from those of any other of the same run."""
+    from ssv.training.weights import weights_digest
+
+    names = config["run"]
+    protocol = hashlib.blake2b(evaluation.protocol.encode(), digest_size=3).hexdigest()
+    return f"{names['evaluation']}-{names['data']}-{weights_digest(backbone)}-s{seed}-{protocol}"
+
+
+def make_card(config: dict[str, Any], backbone: Backbone, provenance: dict[str, Any], trainer: Any) -> dict[str, Any]:
+    """What a score depends on besides its protocol: the form of the backbone, its pixels, the precision, the list."""
+    form = "2D, each frame alone" if backbone.time_local else "3D"
+    if config["inflate"] or provenance.get("inflated"):
+        form += ", inflated"
+    pixels = f"{'RGB' if len(backbone.mean) == 3 else 'grey'}, mean {list(backbone.mean)}, std {list(backbone.std)}"
+    listed = config["data"].get("videos") or config["data"].get("sequences") or {}
+    values = {key: value for key, value in listed.items() if not key.startswith("_")}
+    named = ", ".join(f"{key}={value}" for key, value in values.items())
+    return {"backbone": form, "pixels": pixels, "precision": str(trainer.precision), "list": named or "all"}
+
+
+def peak_gb() -> float:
+    """The most memory this process and its reading processes have held so far."""
+    import resource
+    import sys
+
+    unit = 1e9 if sys.platform == "darwin" else 1e6  # bytes there, kilobytes elsewhere
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit
+
+
 def write_row(
     config: dict[str, Any],
     folder: Path,
@@ -155,27 +186,28 @@ def write_row(
     scores: dict[str, float],
     seed: int,
     seconds: float,
+    stem: str,
+    card: dict[str, Any],
 ) -> dict[str, Any]:
     """Save what the evaluation leaves (features, predictions) and put its row into ``scores.jsonl``."""
     from ssv.cli.scores import put_row, save_arrays
     from ssv.training.weights import weights_digest
 
     names = config["run"]
-    digest = weights_digest(backbone)
-    stem = f"{names['evaluation']}-{names['data']}-{digest}-s{seed}"
-    stem += "-" + hashlib.blake2b(evaluation.protocol.encode(), digest_size=3).hexdigest()
     for name, arrays in evaluation.artifacts.items():
         save_arrays(folder / "evaluations" / f"{stem}-{name}.npz", arrays)
     row = {
         "evaluation": names["evaluation"],
         "data": names["data"],
         "protocol": evaluation.protocol,
+        "card": card,
         "seed": seed,
-        "weights": digest,
+        "weights": weights_digest(backbone),
         "weights_file": file.name,
         "scores": scores,
         "per_video": f"evaluations/{stem}-per_video.npz" if "per_video" in evaluation.artifacts else None,
         "seconds": round(seconds, 2),
+        "peak_gb": round(peak_gb(), 2),
         "commit": commit(),
         "time": now(),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -125,22 +126,44 @@ def prepare(module: Any, composed: Any) -> Config:
     """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationKeyError
 
     from ssv.cli.checks import check_config
 
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise UserError(f"{missing[0]} must be set: {missing[0]}=VALUE{also(missing[1:])}")
-    config = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(config, dict)
     hydra_config = HydraConfig.get()
     choices = {group: choice for group, choice in hydra_config.runtime.choices.items() if "/" not in group}
+    try:
+        missing = sorted(OmegaConf.missing_keys(composed))
+        if missing:
+            raise UserError(f"{missing[0]} must be set: {missing[0]}=VALUE{also(missing[1:])}")
+        config = OmegaConf.to_container(composed, resolve=True)
+    except InterpolationKeyError as error:
+        raise UserError(mismatch(str(error), choices)) from error
+    assert isinstance(config, dict)
     plain: Config = {str(key): value for key, value in config.items()}
+    if hasattr(module, "refuse"):
+        module.refuse(plain, choices)
     check_config(plain, allowed=allowed_keys(module, choices))
     overrides = list(hydra_config.overrides.task)
     plain["run"] = module.identity(plain, choices, overrides) if hasattr(module, "identity") else {}
     plain["command"] = shlex.join(["ssv", module.__name__.rpartition(".")[2], *overrides])
     return plain
+
+
+def mismatch(text: str, choices: dict[str, Any]) -> str:
+    """One line about a choice that lacks what another one takes from it, ``${data.eval_sampler}`` for example."""
+    found = re.search(r"Interpolation key '([\w.]+)' not found", text)
+    key, taker = found[1] if found else "", re.search(r"full_key: (\w+)", text)
+    group, _, name = key.partition(".")
+    if group not in choices or not taker or taker[1] not in choices:
+        return " ".join(text.split())
+    files = sorted((Path(config_path()) / group).glob("*.yaml")) if config_path()[:4] != "pkg:" else []
+    fitting = [file.stem for file in files if re.search(rf"^{name}:", file.read_text(), re.MULTILINE)]
+    others = f"; these have: {', '.join(fitting)}" if fitting else ""
+    chosen = f"{group}={choices[group]}"
+    return (
+        f"{taker[1]}={choices[taker[1]]} does not go with {chosen}, which has no '{name}'; set another {group}={others}"
+    )
 
 
 def also(keys: list[str]) -> str:

@@ -35,6 +35,17 @@ def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[st
     return {"name": name, **parts, "tag": tag, "seed": config["seed"]}
 
 
+def refuse(config: dict[str, Any], choices: dict[str, Any]) -> None:
+    """Data sets that are there to be measured on have no clips to train on."""
+    from ssv.cli.checks import locate
+
+    if not hasattr(locate(config["data"]["_target_"], "data."), "train_dataloader"):
+        raise UserError(
+            f"data={choices['data']} is for evaluations and has no clips to train on; choose a set of videos, "
+            "such as data=ucf101, data=toy or data=folder"
+        )
+
+
 def run(config: dict[str, Any]) -> int:
     """Train, resume, or say that it is done; returns the exit code."""
     for key, least in WHOLE.items():

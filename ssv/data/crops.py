@@ -1,6 +1,7 @@
 """Cutting and resizing: whole frames in, square 8-bit clips out; one box (and one flip) for all frames of a view.
 
-A crop maps frames uint8 (T,H,W,C) and a generator to pixels uint8 (C,T,size,size), contiguous.
+A crop maps frames uint8 (T,H,W,C) and a generator to pixels uint8 (C,T,size,size), contiguous; one that cuts several
+squares out of a clip gives (n,C,T,size,size), and each becomes a view.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Crop(Protocol):
     """What the data set asks of a crop."""
 
     def __call__(self, frames: np.ndarray, generator: Generator | None) -> Tensor:
-        """Frames uint8 (T,H,W,C) to pixels uint8 (C,T,size,size)."""
+        """Frames uint8 (T,H,W,C) to pixels uint8 (C,T,size,size), or (n,C,T,size,size), n always the same."""
 
 
 class Box(NamedTuple):
@@ -91,12 +92,7 @@ class CenterCrop:
 
     def __init__(self, size: int, *, short_side: int) -> None:
         """``size`` of the output and ``short_side`` of the whole frame at that scale, both in pixels."""
-        self.size = _positive("size", size)
-        self.short_side = _positive("short_side", short_side)
-        if size > short_side:
-            raise ValueError(
-                f"data.crop.size={size} does not fit in data.crop.short_side={short_side}; enlarge the latter"
-            )
+        self.size, self.short_side = _fitting(size, short_side)
 
     def __call__(self, frames: np.ndarray, generator: Generator | None = None) -> Tensor:
         """Frames uint8 (T,H,W,C) to pixels uint8 (C,T,size,size); ``generator`` is not used."""
@@ -104,6 +100,29 @@ class CenterCrop:
         side = max(1, round(min(height, width) * self.size / self.short_side))
         box = Box((height - side) // 2, (width - side) // 2, side, side)
         return _cut(frames, box, self.size, mirror=False)
+
+
+class ThreeCrop:
+    """Three squares along the long side, at its beginning, middle and end, after the short side became ``short_side``.
+
+    ``size=256, short_side=256`` is the crop of the 10 x 3 views of Feichtenhofer et al., SlowFast Networks, ICCV 2019,
+    section 4: the squares cover a frame of 320x240 from left to right, overlapping. Square frames give the same three.
+    """
+
+    def __init__(self, size: int, *, short_side: int) -> None:
+        """As for ``CenterCrop``."""
+        self.size, self.short_side = _fitting(size, short_side)
+
+    def __call__(self, frames: np.ndarray, generator: Generator | None = None) -> Tensor:
+        """Frames uint8 (T,H,W,C) to pixels uint8 (3,C,T,size,size); ``generator`` is not used."""
+        _, height, width, _ = frames.shape
+        side = max(1, round(min(height, width) * self.size / self.short_side))
+        down, right = height - side, width - side
+        if width >= height:
+            boxes = [Box(down // 2, left, side, side) for left in (0, right // 2, right)]
+        else:
+            boxes = [Box(top, right // 2, side, side) for top in (0, down // 2, down)]
+        return torch.stack([_cut(frames, box, self.size, mirror=False) for box in boxes])
 
 
 def _cut(frames: np.ndarray, box: Box, size: int, *, mirror: bool) -> Tensor:
@@ -127,6 +146,14 @@ def _positive(key: str, value: int) -> int:
     if value < 1:
         raise ValueError(f"data.crop.{key} must be at least 1 pixel, got {value}")
     return value
+
+
+def _fitting(size: int, short_side: int) -> tuple[int, int]:
+    _positive("size", size)
+    _positive("short_side", short_side)
+    if size > short_side:
+        raise ValueError(f"data.crop.size={size} does not fit in data.crop.short_side={short_side}; enlarge the latter")
+    return size, short_side
 
 
 def _between(key: str, values: Sequence[float], *, most: float) -> tuple[float, float]:

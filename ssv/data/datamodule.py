@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,15 @@ class VideoDataModule(pl.LightningDataModule):
         self._times: dict[str, np.ndarray] = {}  # of every path that could be probed
         self._unreadable: set[str] = set()  # the others
 
+    @property
+    def list_name(self) -> str:
+        """Which of the data set's lists is read, by the arguments that ``videos`` was given: ``fold=1``, or nothing.
+
+        Numbers of two lists are no two measurements of one thing, so this belongs beside a score.
+        """
+        given = self._videos.keywords if isinstance(self._videos, partial) else {}
+        return ", ".join(f"{name}={value}" for name, value in given.items())
+
     def setup(self, stage: str | None = None) -> None:
         """Probes the training videos and finds out which of them fit; what is wrong with them is raised here."""
         if stage in (None, "fit", "validate"):
@@ -147,6 +157,11 @@ class VideoDataModule(pl.LightningDataModule):
         fitting = self._fitting([videos[row] for row in readable], sampler, {})
         batches = EpochBatches(readable[fitting], batch_size, seed=seed, shuffle=shuffle, drop_last=False)
         return self._loader(self._dataset(videos, sampler, crop, seed), batches)
+
+    def calibration(self, seed: int) -> DataLoader[Clips]:
+        """Training clips in an order of the seed, to measure the statistics of batch norms on."""
+        videos = self.split("fit")
+        return self.loader(videos, self.sampler, self.crop, batch_size=self.batch_size, shuffle=True, seed=seed)
 
     def summary(self) -> dict[str, Any]:
         """What a run trains on, as plain values: counts, hours, and the names of all that is left out."""

@@ -76,9 +76,12 @@ class VideoDataset(Dataset[Clips]):
         # One reading for all views: they often share the keyframe to decode from.
         frames = self.reader.read(self.path(row), indices.flatten().tolist())
         views = frames.reshape(*indices.shape, *frames.shape[1:])
+        # A crop may cut several squares out of a clip: views are then clips times squares.
+        pixels = torch.stack([self.crop(view, generator) for view in views]).flatten(0, -5)
+        seconds = torch.from_numpy(times[indices.numpy()]).float()
         return Clips(
-            pixels=torch.stack([self.crop(view, generator) for view in views]),
-            seconds=torch.from_numpy(times[indices.numpy()]).float(),
+            pixels=pixels,
+            seconds=seconds.repeat_interleave(len(pixels) // len(views), dim=0),
             label=_scalar(int(self._labels[row])),
             video=_scalar(row),
         )

@@ -174,9 +174,9 @@ class ResumableLoader(DataLoader[Clips]):
         for number in range(self.batches.start, len(self)):
             try:
                 clips, broken = self._next(source, number)
-            except _NoBatch as error:
+            except _NoBatch as silence:
                 # A reader may hang by a race of its threads; read again, the batch is the same to the bit.
-                log.warning("%s; the reading processes are killed, and new ones try once more", error)
+                log.warning("%s; the reading processes are killed, and new ones try once more", silence)
                 self._end_workers()
                 self.batches.start = number
                 source = super().__iter__()

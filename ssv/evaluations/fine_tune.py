@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -17,11 +17,13 @@ from ssv.backbones.base import Backbone
 from ssv.data.crops import Crop
 from ssv.data.sampling import Sampler
 from ssv.evaluations.base import Evaluation
-from ssv.evaluations.features import describe, labelled_splits, mean_over_views, on_device, prepared, progress
-from ssv.evaluations.metrics import classification_scores, per_video
-from ssv.training.schedules import decay_groups, warmup_cosine
+from ssv.evaluations.classifier import Classifier
+from ssv.evaluations.features import describe, mean_over_views, on_device, prepared, progress
+from ssv.evaluations.labelled import choose_labels, full_batches, labelled_splits
+from ssv.evaluations.metrics.classification import classification_scores, per_video
+from ssv.training.schedules import warmup_cosine
 from ssv.training.seeding import derive_seed, isolated_random
-from ssv.types import Clips, Scores, Video
+from ssv.types import Clips, Scores
 
 if TYPE_CHECKING:
     from ssv.data.datamodule import VideoDataModule
@@ -51,12 +53,19 @@ class FineTune(Evaluation):
         batch_size: videos per step; batches are full unless there are fewer training videos.
         test_batch_size: test videos at a time; times the views that is the clips.
         dropout: probability, between the pooled map and the classifier.
+        train_from: stages before this one are frozen, their BatchNorm in eval mode; 1 freezes what comes before the
+            first stage, one more than the backbone has trains the classifier alone; None: all layers are trained.
+        layer_decay: the rate of the last stage is so many times the backbone's, that of the one before so many times
+            that, and so on; 1: the same for all.
         labels_per_class: train on so many videos of each class, drawn from ``seed``; None: all.
+        labels_fraction: train on such a share of each class, one video at least, drawn likewise; None: all.
         seed: of the classifier's start, the order, the draws and the chosen labels.
 
     Artifacts of a run:
         per_video: path, label, prediction, group of each test video.
         training: ``loss`` float32 (steps,), ``path`` of the training videos.
+        classes: ``label`` (K,), and how many videos of each were trained on (``train``) and scored (``test``); one
+            without a test video does not count in the mean class accuracy.
     """
 
     def __init__(
@@ -75,7 +84,10 @@ class FineTune(Evaluation):
         batch_size: int = 32,
         test_batch_size: int = 4,
         dropout: float = 0.5,
+        train_from: int | None = None,
+        layer_decay: float = 1.0,
         labels_per_class: int | None = None,
+        labels_fraction: float | None = None,
         seed: int = 0,
     ) -> None:
         if optimizer not in ("adamw", "sgd"):
@@ -84,22 +96,36 @@ class FineTune(Evaluation):
             raise ValueError(f"evaluation.steps must be 1 or more, got {steps}")
         if labels_per_class is not None and labels_per_class < 1:
             raise ValueError(f"evaluation.labels_per_class must be 1 or more, or null for all, got {labels_per_class}")
+        if labels_fraction is not None and not 0 < labels_fraction <= 1:
+            raise ValueError(f"evaluation.labels_fraction must be above 0 and at most 1, got {labels_fraction}")
+        if labels_per_class is not None and labels_fraction is not None:
+            raise ValueError("set only one of evaluation.labels_per_class and evaluation.labels_fraction")
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"evaluation.layer_decay must be above 0 and at most 1, got {layer_decay}")
         self.train_sampler, self.train_crop, self.sampler, self.crop = train_sampler, train_crop, sampler, crop
         self.optimizer, self.lr, self.backbone_lr_scale = optimizer, lr, backbone_lr_scale
         self.weight_decay, self.warmup, self.steps = weight_decay, warmup, steps
         self.batch_size, self.test_batch_size = batch_size, test_batch_size
-        self.dropout, self.labels_per_class = dropout, labels_per_class
+        self.dropout, self.train_from, self.layer_decay = dropout, train_from, layer_decay
+        self.labels_per_class, self.labels_fraction = labels_per_class, labels_fraction
         self.seed = int(seed)  # a missing one (null) stops here, instead of making all seeds the same
 
     @property
     def protocol(self) -> str:
         """The protocol as one line; the seed stands beside every score and is not part of it."""
-        labels = "all labels" if self.labels_per_class is None else f"{self.labels_per_class} labels per class"
+        labels = "all labels"
+        if self.labels_per_class is not None:
+            labels = f"{self.labels_per_class} labels per class"
+        elif self.labels_fraction is not None:
+            labels = f"{self.labels_fraction:g} of the labels of each class"
+        layers = "all layers" if self.train_from is None else f"stages from {self.train_from} on, others frozen"
+        decay = "" if self.layer_decay == 1 else f", times {self.layer_decay:g} a stage from the top"
         return (
-            f"fine-tuned with {labels}: all layers, {self.steps} steps of {self.batch_size} videos, {self.optimizer} lr "
-            f"{self.lr:g} (backbone x{self.backbone_lr_scale:g}), weight decay {self.weight_decay:g}, cosine with warm-up "
-            f"{self.warmup:g}, dropout {self.dropout:g}, {describe(self.train_sampler)}, {describe(self.train_crop)}; "
-            f"last weights; test {describe(self.sampler)}, {describe(self.crop)}; mean softmax over views"
+            f"fine-tuned with {labels}: {layers}, {self.steps} steps of {self.batch_size} videos, {self.optimizer} lr "
+            f"{self.lr:g} (backbone x{self.backbone_lr_scale:g}{decay}), weight decay {self.weight_decay:g}, cosine with "
+            f"warm-up {self.warmup:g}, dropout {self.dropout:g}, {describe(self.train_sampler)}, "
+            f"{describe(self.train_crop)}; last weights; test {describe(self.sampler)}, {describe(self.crop)}; mean "
+            "softmax over views"
         )
 
     def run(self, backbone: Backbone, data: VideoDataModule, trainer: pl.Trainer) -> Scores:
@@ -110,15 +136,14 @@ class FineTune(Evaluation):
                 loss is not finite.
         """
         splits = labelled_splits(data)
-        train = splits.train
-        if self.labels_per_class is not None:
-            train = choose_labels(train, self.labels_per_class, self.seed)
+        train = choose_labels(splits.train, self.seed, per_class=self.labels_per_class, fraction=self.labels_fraction)
+        batches = full_batches(
+            data, train, self.train_sampler, self.train_crop, batch_size=self.batch_size, seed=self.seed
+        )
         with isolated_random("fine_tune", self.seed):
-            start = Classifier(copy.deepcopy(backbone), len(splits.classes), self.dropout)
+            start = Classifier(copy.deepcopy(backbone), len(splits.classes), self.dropout, self.train_from)
             classifier = on_device(start, trainer)
-            loss = self._train(
-                classifier, backbone, self._batches(train, data), torch.from_numpy(splits.classes), trainer
-            )
+            loss = self._train(classifier, backbone, batches, torch.from_numpy(splits.classes), trainer)
         test = data.loader(splits.test, self.sampler, self.crop, batch_size=self.test_batch_size)
         classifier.eval()
         class_scores = mean_over_views(
@@ -132,26 +157,13 @@ class FineTune(Evaluation):
         self.artifacts = {
             "per_video": per_video(splits.test, splits.classes[class_scores.argmax(1)]),
             "training": {"loss": loss, "path": np.array([video.path for video in train], dtype=str)},
+            "classes": {
+                "label": splits.classes,
+                "train": np.bincount(splits.class_of(train), minlength=len(splits.classes)),
+                "test": np.bincount(splits.class_of(splits.test), minlength=len(splits.classes)),
+            },
         }
         return classification_scores(class_scores, splits.class_of(splits.test))
-
-    def _batches(self, videos: Sequence[Video], data: VideoDataModule) -> Iterator[Clips]:
-        """Full batches, epoch after epoch: a last batch of one or two clips would have no BatchNorm statistics."""
-        size = min(self.batch_size, len(videos))
-        loader = data.loader(
-            videos, self.train_sampler, self.train_crop, batch_size=self.batch_size, shuffle=True, seed=self.seed
-        )
-        while True:
-            found = False
-            for clips in loader:
-                if len(clips.label) == size:
-                    found = True
-                    yield clips
-            if not found:
-                raise ValueError(
-                    f"no full batch of {size} clips from {len(videos)} training videos; some were left out, set "
-                    "data.sampler.short=loop or a smaller evaluation.batch_size"
-                )
 
     def _train(
         self, classifier: Classifier, backbone: Backbone, batches: Iterator[Clips], classes: Tensor, trainer: pl.Trainer
@@ -183,42 +195,5 @@ class FineTune(Evaluation):
         return torch.stack(losses).float().cpu().numpy()
 
     def _optimizer(self, classifier: Classifier) -> Optimizer:
-        groups = []
-        for module, lr in ((classifier.backbone, self.lr * self.backbone_lr_scale), (classifier.head, self.lr)):
-            groups += [{**group, "lr": lr} for group in decay_groups(module, self.weight_decay) if group["params"]]
+        groups = classifier.groups(self.lr, self.backbone_lr_scale, self.layer_decay, self.weight_decay)
         return AdamW(groups, lr=self.lr) if self.optimizer == "adamw" else SGD(groups, lr=self.lr, momentum=0.9)
-
-
-class Classifier(nn.Module):
-    """Backbone, mean over space and time, dropout, linear layer: float (N,C,T,H,W) -> logits (N,K)."""
-
-    def __init__(self, backbone: Backbone, classes: int, dropout: float) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.out_channels, classes)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Logits."""
-        logits: Tensor = self.head(self.dropout(self.backbone(pixels).mean((2, 3, 4))))
-        return logits
-
-
-def choose_labels(videos: Sequence[Video], per_class: int, seed: int) -> list[Video]:
-    """``per_class`` videos of each label in the order of ``videos``: a function of the list and the seed alone.
-
-    A smaller number chooses a part of what a larger one does.
-
-    Raises:
-        ValueError: if a class has fewer videos.
-    """
-    generator = torch.Generator().manual_seed(derive_seed("labels", seed))
-    chosen: list[int] = []
-    for label in sorted({video.label for video in videos}):
-        rows = [i for i, video in enumerate(videos) if video.label == label]
-        if len(rows) < per_class:
-            raise ValueError(
-                f"evaluation.labels_per_class={per_class} needs as many videos of each class, label {label} has {len(rows)}"
-            )
-        chosen += [rows[i] for i in torch.randperm(len(rows), generator=generator)[:per_class].tolist()]
-    return [videos[i] for i in sorted(chosen)]

@@ -10,15 +10,15 @@ import numpy as np
 import pytorch_lightning as pl
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 
 from ssv.backbones.base import Backbone
 from ssv.data.crops import Crop
 from ssv.data.sampling import Sampler
 from ssv.evaluations.base import Evaluation
-from ssv.evaluations.features import clip_features, describe, labelled_splits, progress
-from ssv.evaluations.metrics import classification_scores, per_video
-from ssv.types import Scores, Video
+from ssv.evaluations.features import describe, extract, over_views, progress
+from ssv.evaluations.labelled import LabelledSplits, group_folds, labelled_splits
+from ssv.evaluations.metrics.classification import classification_scores, per_video
+from ssv.types import Scores
 
 if TYPE_CHECKING:
     from ssv.data.datamodule import VideoDataModule
@@ -39,6 +39,7 @@ class LinearProbe(Evaluation):
         folds: training groups are dealt into so many folds (fewer where a class has fewer groups); the strength
             with the most right answers on the folds left out is taken, the larger of two equals, and the classifier
             fitted again to all training videos. One strength needs no choice.
+        cache: a folder where features are kept for other evaluations of the same clips; None keeps none.
 
     Artifacts of a run:
         per_video: path, label, prediction, group of each test video.
@@ -56,13 +57,14 @@ class LinearProbe(Evaluation):
         batch_size: int = 8,
         strengths: Sequence[float] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0),
         folds: int = 5,
+        cache: str | None = None,
     ) -> None:
         if not strengths or min(strengths) <= 0:
             raise ValueError(f"evaluation.strengths must be positive numbers, got {list(strengths)}")
         if folds < 2:
             raise ValueError(f"evaluation.folds must be 2 or more, got {folds}")
         self.sampler, self.crop, self.batch_size = sampler, crop, batch_size
-        self.strengths, self.folds = sorted(strengths), folds
+        self.strengths, self.folds, self.cache = sorted(strengths), folds, cache
 
     @property
     def protocol(self) -> str:
@@ -81,27 +83,32 @@ class LinearProbe(Evaluation):
             ValueError: if the data set has no labels, no test split or one class, or features are not finite.
         """
         splits = labelled_splits(data)
-        sides = {"train": splits.train, "test": splits.test}
-        features = {}
-        for name, videos in sides.items():
-            loader = data.loader(videos, self.sampler, self.crop, batch_size=self.batch_size)
-            features[name] = clip_features(backbone, loader, videos, trainer, f"features of {name} videos")
+        train, test = extract(
+            backbone,
+            data,
+            splits,
+            self.sampler,
+            self.crop,
+            batch_size=self.batch_size,
+            trainer=trainer,
+            cache=self.cache,
+        )
+        features = over_views(train), over_views(test)
         label = splits.class_of(splits.train)
         groups = [video.group or video.path for video in splits.train]
         choice = choose_strength(
-            features["train"],
+            features[0],
             label,
             groups,
             self.strengths,
             self.folds,
             watch=lambda jobs: progress(jobs, "choosing the strength", trainer),
         )
-        probe = Probe.fit(features["train"], label, choice.strength)
-        class_scores = probe.scores(features["test"], len(splits.classes))
-        rows = [video for videos in sides.values() for video in videos]
+        probe = Probe.fit(features[0], label, choice.strength)
+        class_scores = probe.scores(features[1], len(splits.classes))
         self.artifacts = {
             "per_video": per_video(splits.test, splits.classes[class_scores.argmax(1)]),
-            "features": _feature_table(features, sides, rows),
+            "features": _feature_table(features, splits),
             "selection": {
                 "strength": np.array(self.strengths),
                 "accuracy": choice.accuracy,
@@ -113,15 +120,14 @@ class LinearProbe(Evaluation):
         return classification_scores(class_scores, splits.class_of(splits.test))
 
 
-def _feature_table(
-    features: dict[str, np.ndarray], sides: dict[str, list[Video]], rows: Sequence[Video]
-) -> dict[str, np.ndarray]:
+def _feature_table(features: tuple[np.ndarray, np.ndarray], splits: LabelledSplits) -> dict[str, np.ndarray]:
+    rows = splits.train + splits.test
     return {
-        "features": np.concatenate(list(features.values())),
+        "features": np.concatenate(features),
         "label": np.array([video.label for video in rows], dtype=np.int64),
         "path": np.array([video.path for video in rows], dtype=str),
         "group": np.array([video.group for video in rows], dtype=str),
-        "split": np.repeat(list(sides), [len(videos) for videos in sides.values()]),
+        "split": np.repeat(["train", "test"], [len(splits.train), len(splits.test)]),
     }
 
 
@@ -205,19 +211,3 @@ def choose_strength(
         right[i] += (scores.argmax(1) == label[rows]).sum()
     best = int(np.flatnonzero(right == right.max())[-1])
     return Choice(strengths[best], right / graded, len(parts))
-
-
-def group_folds(label: np.ndarray, groups: Sequence[str], folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows (to fit, left out) of each fold: no group on both sides, classes as even as groups allow, no randomness.
-
-    Fewer than ``folds`` where there are fewer groups; none where a fold would leave one class to fit.
-    """
-    most = min(folds, len(set(groups)), int(np.bincount(label).max()))
-    if most < 2:
-        return []
-    splitter = StratifiedGroupKFold(n_splits=most, shuffle=False)
-    with warnings.catch_warnings():
-        # A class with fewer videos than folds is missing from some of them, as it has to be.
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        parts = list(splitter.split(np.zeros(len(label)), label, np.asarray(groups)))
-    return [(fit, left_out) for fit, left_out in parts if len(left_out) and len(np.unique(label[fit])) > 1]

@@ -6,6 +6,7 @@ is executed: it is read with ``weights_only=True``, and the class it names is lo
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
 import io
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from ssv.backbones.base import Backbone
 from ssv.backbones.converters.base import convert_public
-from ssv.backbones.inflate import inflated
+from ssv.backbones.rebuild import refit
 
 FILE = "backbone.pt"
 
@@ -90,25 +91,15 @@ def load_backbone(
     path = _find(Path(weights))
     stored = _read(path, backbone_class)
     provenance = dict(stored.provenance)
-    asked = {**stored.kwargs, **overrides}
-    try:
-        backbone = stored.backbone_class(**asked)
-    except TypeError as error:
-        unknown = ", ".join(sorted(set(overrides) - set(stored.kwargs))) or error
-        known = ", ".join(stored.kwargs)
-        raise ValueError(f"{_name(stored)} in {path} has no argument {unknown}; it has {known}") from error
-    wanted = backbone.state_dict()
-    state = stored.state
-    if stored.kwargs.get("time_local") and not backbone.time_local:
-        state = inflated(state, wanted)
+    backbone, left_out, inflated = refit(
+        stored.backbone_class, stored.kwargs, stored.state, overrides, source=str(path)
+    )
+    if inflated:
         provenance["inflated"] = True
-    left_out = _dropped_stages(stored, asked, overrides, wanted)
-    _check_fit(path, stored, {k: v for k, v in state.items() if k not in left_out}, wanted, overrides)
-    backbone.load_state_dict({name: state[name] for name in wanted})
     if overrides:
         provenance["overrides"] = {name: backbone.kwargs[name] for name in overrides}
     if left_out:
-        provenance["left_out"] = f"{len(left_out)} tensors of the stages after {asked['last_stage']}"
+        provenance["left_out"] = f"{len(left_out)} tensors of the stages after {overrides['last_stage']}"
     return backbone, provenance
 
 
@@ -132,7 +123,9 @@ def _find(path: Path) -> Path:
 def _read(path: Path, backbone_class: type[Backbone] | None) -> _Stored:
     with open(path, "rb") as file:
         try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            # Namespace: many public files keep their command line beside the weights; it holds values, runs nothing.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(file, map_location="cpu", weights_only=True)
         except MemoryError:
             raise
         except Exception as error:  # what is no weights file, or half of one, fails in any way, OSError among them
@@ -184,39 +177,6 @@ def _class(path: Path, name: str, given: type[Backbone] | None) -> type[Backbone
     return found
 
 
-def _dropped_stages(
-    stored: _Stored, asked: dict[str, Any], overrides: Mapping[str, Any], wanted: Mapping[str, Tensor]
-) -> set[str]:
-    """Names in the file that are gone for no other reason than a smaller ``last_stage``."""
-    if "last_stage" not in overrides:
-        return set()
-    with torch.device("meta"):
-        whole = stored.backbone_class(**{**asked, "last_stage": stored.kwargs["last_stage"]})
-    return set(whole.state_dict()) - set(wanted)
-
-
-def _check_fit(
-    path: Path,
-    stored: _Stored,
-    state: Mapping[str, Tensor],
-    wanted: Mapping[str, Tensor],
-    overrides: Mapping[str, Any],
-) -> None:
-    """Refuse unless ``state`` has exactly the names and shapes of ``wanted``."""
-    here = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    there = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    wrong = [name for name in {**there, **here} if here.get(name) != there.get(name)]
-    if not wrong:
-        return
-    was = ", ".join(f"{name}={stored.kwargs[name]}" for name in overrides)
-    asked = ", ".join(f"{name}={value}" for name, value in overrides.items())
-    first = wrong[0]
-    raise ValueError(
-        f"{path} holds {_name(stored)}({was}), needed for {_name(stored)}({asked}): {len(wrong)} tensors do not fit, "
-        f"the first is {first}, {here.get(first, 'absent')} in the file, {there.get(first, 'absent')} needed"
-    )
-
-
 def _not_a_checkpoint(path: Path) -> str:
     folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     return f"{path} is a checkpoint to resume a run from, not weights; use {folder / FILE}"
@@ -224,7 +184,3 @@ def _not_a_checkpoint(path: Path) -> str:
 
 def _class_name(backbone_class: type[Backbone]) -> str:
     return f"{backbone_class.__module__}.{backbone_class.__qualname__}"
-
-
-def _name(stored: _Stored) -> str:
-    return stored.backbone_class.__name__

@@ -1,7 +1,8 @@
-"""The names and shapes of two public checkpoints, and what their own code computes with known weights.
+"""The names and shapes of public checkpoints, and what their own code computes with known weights.
 
 `published.json` holds figures measured by running the public code named there (source, commit); weights and inputs
-follow the rules in tests/oracles.py. The names below were compared with those of the public code, one by one.
+follow the rules in tests/oracles.py. The names below were compared with those of the public code, one by one; those of
+further families are in families.py.
 """
 
 import json
@@ -79,11 +80,12 @@ def weights(shapes):
 
 
 def clip(case):
-    """The drawn input of a case, after a look at the check sums given with it."""
+    """The drawn input of a case, after a look at the check sums given with it, if there are any."""
     given = case["input"]
     pixels = draw(given["seed"], given["shape"], given["kind"])
-    torch.testing.assert_close(pixels.ravel()[:3].tolist(), given["first"])
-    torch.testing.assert_close(pixels.sum(), given["sum"], check_dtype=False)
+    if "first" in given:
+        torch.testing.assert_close(pixels.ravel()[:3].tolist(), given["first"])
+        torch.testing.assert_close(pixels.sum(), given["sum"], check_dtype=False)
     return torch.from_numpy(pixels)
 
 

@@ -98,6 +98,8 @@ def test_time_local_exactly_if_a_frame_changes_its_own_step_only(case, time_loca
 
 def test_every_parameter_learns(case):
     backbone = copy.deepcopy(case[2]).train()
+    if not list(backbone.parameters()):
+        pytest.skip("nothing to learn")
     features = backbone(clips(backbone, (2, 4, 64, 48)))
     (features * torch.randn(features.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
     for name, parameter in backbone.named_parameters():

@@ -2,11 +2,15 @@ import pytest
 import torch
 from torch import nn
 
+from ssv.backbones.c3d import C3D
+from ssv.backbones.i3d import I3D
 from ssv.backbones.inflate import inflate
 from ssv.backbones.resnet3d import ResNet3D
 from ssv.backbones.s3dg import S3DG
+from ssv.backbones.video_resnet import VideoResNet
 
 S3D_TINY = {"width": 0.1, "blocks": (1, 1, 1)}
+VIDEO_TINY = {"widths": (4, 8, 8, 8), "blocks": (1, 1, 1, 1)}
 R3D_TINY = {"widths": (4, 8, 8, 8), "blocks": (1, 1, 1, 1), "stem_kernel": (7, 3, 3)}
 
 
@@ -31,8 +35,12 @@ def trained(backbone):
         S3DG(**S3D_TINY, time_local=True, padding="reflect", stem="separable", far_side_pools=False),
         ResNet3D(**R3D_TINY, time_local=True, padding="reflect"),
         ResNet3D(**{**R3D_TINY, "bottleneck": True}, time_local=True, padding="reflect", spatial_stride=8),
+        VideoResNet(**VIDEO_TINY, time_local=True, padding="reflect"),
+        VideoResNet(**VIDEO_TINY, convs=["2plus1d"] * 4, stem="separable", time_local=True, padding="reflect"),
+        I3D(last_stage=3, time_local=True, padding="reflect"),
+        C3D(last_stage=3, time_local=True, padding="reflect"),
     ],
-    ids=["s3dg", "s3dg separable", "r3d", "r3d bottleneck"],
+    ids=["s3dg", "s3dg separable", "r3d", "r3d bottleneck", "video", "r2plus1d", "i3d", "c3d"],
 )
 @torch.no_grad()
 def test_a_video_that_does_not_move_gives_the_same_features_in_3d(backbone):

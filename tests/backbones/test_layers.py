@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ssv.backbones.layers import Conv3d, MaxPool3d, channel_values, halvings, pad_reflect
+from ssv.backbones.layers import Conv3d, MaxPool3d, channel_values, halvings, init_weights, pad_reflect
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -78,3 +78,11 @@ def test_grey_statistics_are_the_luma_of_the_colours():
     assert channel_values([0.4], "grey", "mean") == (0.4,)
     with pytest.raises(ValueError, match="mean needs 3 values"):
         channel_values([0.4], "rgb", "mean")
+
+
+def test_a_convolution_without_a_norm_may_have_a_bias():
+    assert Conv3d(2, 3, (1, 1, 1)).bias is None
+    network = Conv3d(2, 3, (3, 3, 3), bias=True)
+    init_weights(network)
+    assert not network.bias.any()
+    assert network.weight.std() > 0

@@ -239,6 +239,7 @@ class DeafReader(NumberReader):
         return super().read(path, indices)
 
 
+@pytest.mark.slow
 def test_a_reader_that_hung_once_is_killed_and_nothing_is_lost(tmp_path, caplog):
     (tmp_path / "hangs").touch()
     source = loader(workers=1, reader=DeafReader(tmp_path / "hangs", times=1), timeout_seconds=4)
@@ -246,6 +247,7 @@ def test_a_reader_that_hung_once_is_killed_and_nothing_is_lost(tmp_path, caplog)
     assert (tmp_path / "hangs").read_text() == "x" and "try once more" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_reader_that_hangs_again_ends_in_an_error_and_leaves_no_process(tmp_path):
     (tmp_path / "hangs").touch()
     source = loader(workers=1, reader=DeafReader(tmp_path / "hangs", times=9), timeout_seconds=4)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from ssv.evaluations.features import clip_features, describe, labelled_splits, mean_over_views, recalibrate
+from ssv.evaluations.features import clip_features, describe, mean_over_views, over_views, recalibrate
+from ssv.evaluations.labelled import labelled_splits
 from ssv.ops.photometric import normalise
 from ssv.types import Clips, Video
 from tests.evaluations.fakes import FakeData, Levels, Tiny, centre, random_view, trainer, videos, views
@@ -13,7 +14,7 @@ from tests.evaluations.fakes import FakeData, Levels, Tiny, centre, random_view,
 
 def features(backbone, data, rows, batch_size=5, **settings):
     loader = data.loader(rows, views(3), centre(), batch_size=batch_size)
-    return clip_features(backbone, loader, rows, trainer(**settings), "features")
+    return over_views(clip_features(backbone, loader, rows, trainer(**settings), "features"))
 
 
 def test_a_video_is_the_mean_of_its_views_maps():

@@ -1,11 +1,15 @@
 import copy
+import logging
 
 import numpy as np
 import pytest
 import torch
 
-from ssv.evaluations.fine_tune import Classifier, FineTune, choose_labels
-from ssv.evaluations.metrics import classification_scores
+from ssv.backbones.resnet3d import ResNet3D
+from ssv.evaluations.classifier import Classifier
+from ssv.evaluations.fine_tune import FineTune
+from ssv.evaluations.labelled import choose_labels, full_batches
+from ssv.evaluations.metrics.classification import classification_scores
 from ssv.ops.photometric import normalise
 from tests.evaluations.fakes import FakeData, Tiny, centre, random_crop, random_view, trainer, videos, views
 
@@ -59,7 +63,7 @@ def test_every_step_draws_from_its_own_seed(monkeypatch):
             draws.append(float(torch.rand(())))
             return pooled
 
-    monkeypatch.setattr("ssv.evaluations.fine_tune.nn.Dropout", Draw)
+    monkeypatch.setattr("ssv.evaluations.classifier.nn.Dropout", Draw)
     fine_tune(seed=0).run(backbone(), FakeData(), trainer())
     first, draws[:] = draws[:6], []
     fine_tune(seed=1).run(backbone(), FakeData(), trainer())
@@ -112,17 +116,17 @@ def test_the_backbone_stays_as_it_was():
 @pytest.mark.parametrize("per_class", [1, 3])
 def test_few_labels_are_balanced_and_a_function_of_the_seed(per_class):
     rows = videos("train", classes=5)
-    chosen = choose_labels(rows, per_class, seed=0)
+    chosen = choose_labels(rows, per_class=per_class, seed=0)
     assert [sum(v.label == k for v in chosen) for k in range(5)] == [per_class] * 5
-    assert chosen == choose_labels(rows, per_class, seed=0) and len(set(chosen)) == len(chosen)
+    assert chosen == choose_labels(rows, per_class=per_class, seed=0) and len(set(chosen)) == len(chosen)
     assert [v for v in rows if v in chosen] == chosen
-    assert any(chosen != choose_labels(rows, per_class, seed=s) for s in (1, 2, 3))
-    assert set(chosen) <= set(choose_labels(rows, per_class + 1, seed=0))
+    assert any(chosen != choose_labels(rows, per_class=per_class, seed=s) for s in (1, 2, 3))
+    assert set(chosen) <= set(choose_labels(rows, per_class=per_class + 1, seed=0))
 
 
 def test_every_video_of_a_class_can_be_chosen():
     rows = videos("train", classes=1)
-    assert {choose_labels(rows, 1, seed)[0] for seed in range(60)} == set(rows)
+    assert {choose_labels(rows, seed, per_class=1)[0] for seed in range(60)} == set(rows)
 
 
 def test_only_the_chosen_videos_are_trained_on():
@@ -138,9 +142,54 @@ def test_only_the_chosen_videos_are_trained_on():
     data = Spy()
     evaluation = fine_tune(labels_per_class=2, seed=5)
     evaluation.run(backbone(), data, trainer())
-    assert seen == {v.path for v in choose_labels(data.split("train"), 2, 5)} and seeds == [5]
+    assert seen == {v.path for v in choose_labels(data.split("train"), 5, per_class=2)} and seeds == [5]
     assert set(evaluation.artifacts["training"]["path"].tolist()) == seen
     assert "2 labels per class" in evaluation.protocol and "all labels" in fine_tune().protocol
+
+
+def test_a_share_of_the_labels_is_drawn_per_class_and_is_one_video_at_least():
+    rows = [*videos("train", classes=1, groups=50), *videos("train", classes=2, groups=2)[4:]]  # 100 and 4 videos
+
+    def count(fraction):
+        chosen = choose_labels(rows, 3, fraction=fraction)
+        return [sum(v.label == k for v in chosen) for k in (0, 1)], chosen
+
+    assert [count(f)[0] for f in (0.001, 0.01, 0.1, 0.5, 1.0)] == [[1, 1], [1, 1], [10, 1], [50, 2], [100, 4]]
+    assert set(count(0.1)[1]) <= set(count(0.5)[1]) and count(1.0)[1] == rows == choose_labels(rows, 0)
+    assert count(0.1)[1] != choose_labels(rows, 4, fraction=0.1)
+
+
+def test_few_labels_stages_and_decay_are_in_the_protocol():
+    values = [{}, {"labels_per_class": 1}, {"labels_fraction": 0.01}, {"train_from": 2}, {"layer_decay": 0.7}]
+    assert len({fine_tune(**value).protocol for value in values}) == 5
+    assert "0.01 of the labels of each class" in fine_tune(labels_fraction=0.01).protocol
+
+
+def test_a_share_of_the_labels_and_frozen_stages_are_obeyed(monkeypatch):
+    kept = []
+    monkeypatch.setattr("ssv.evaluations.fine_tune.Classifier", lambda *a: kept.append(Classifier(*a)) or kept[-1])
+    given = ResNet3D(blocks=(1, 1, 1, 1), widths=(4, 4, 4, 4), stem_kernel=(1, 3, 3))
+    evaluation = fine_tune(train_from=4, layer_decay=0.5, labels_fraction=0.5, steps=3)
+    evaluation.run(given, FakeData(), trainer())
+    for name, value in kept[0].backbone.state_dict().items():
+        assert torch.equal(value, given.state_dict()[name]) == (not name.startswith("stages.3.")), name
+    assert evaluation.artifacts["classes"]["train"].tolist() == [3, 3, 3, 3]
+    rates = {g["lr"] for g in evaluation._optimizer(kept[0]).param_groups}
+    assert rates == {evaluation.lr, evaluation.lr * 0.5}
+
+
+def test_classes_without_a_test_video_are_told_and_do_not_count(caplog):
+    test = [v for v in videos("test") if v.label != 2]
+    evaluation = fine_tune(steps=60)
+    with caplog.at_level(logging.WARNING):
+        scores = evaluation.run(backbone(), FakeData(test=test), trainer())
+    told = [r.getMessage() for r in caplog.records if "no video of" in r.getMessage()]
+    assert told == ["split 'test' has no video of 1 of 4 classes, scores are over the others (labels 2)"]
+    found = evaluation.artifacts["classes"]
+    assert found["label"].tolist() == [0, 1, 2, 3] and found["test"].tolist() == [6, 6, 0, 6]
+    table = evaluation.artifacts["per_video"]
+    each = [(table["prediction"] == k)[table["label"] == k].mean() for k in (0, 1, 3)]
+    assert scores["mean_class_accuracy"] == pytest.approx(np.mean(each)) and scores["chance"] == 0.25
 
 
 def test_too_few_labels_name_the_class_and_the_key():
@@ -149,11 +198,11 @@ def test_too_few_labels_name_the_class_and_the_key():
 
 
 def test_batches_are_full_and_epochs_follow_each_other():
-    evaluation, data = fine_tune(batch_size=9), FakeData()
-    batches = evaluation._batches(data.split("train"), data)
+    data = FakeData()
+    batches = full_batches(data, data.split("train"), random_view(), centre(), batch_size=9, seed=0)
     sizes = [len(next(batches).label) for _ in range(7)]
     assert sizes == [9] * 7  # 24 videos: the six left over are never a batch
-    few = fine_tune(batch_size=100)._batches(data.split("train"), data)
+    few = full_batches(data, data.split("train"), random_view(), centre(), batch_size=100, seed=0)
     assert len(next(few).label) == 24
 
 
@@ -177,7 +226,15 @@ def test_half_precision_is_the_trainers_choice():
 
 @pytest.mark.parametrize(
     ("values", "key"),
-    [({"optimizer": "adam"}, "optimizer"), ({"steps": 0}, "steps"), ({"labels_per_class": 0}, "labels_per_class")],
+    [
+        ({"optimizer": "adam"}, "optimizer"),
+        ({"steps": 0}, "steps"),
+        ({"labels_per_class": 0}, "labels_per_class"),
+        ({"labels_fraction": 0.0}, "labels_fraction"),
+        ({"labels_fraction": 1.5}, "labels_fraction"),
+        ({"labels_fraction": 0.5, "labels_per_class": 1}, "labels_per_class and"),
+        ({"layer_decay": 0.0}, "layer_decay"),
+    ],
 )
 def test_bad_values_name_their_key(values, key):
     with pytest.raises(ValueError, match=f"evaluation.{key}"):

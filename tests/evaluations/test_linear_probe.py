@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from ssv.evaluations.linear_probe import LinearProbe, Probe, choose_strength, group_folds
-from ssv.evaluations.metrics import classification_scores
+from ssv.evaluations.labelled import group_folds
+from ssv.evaluations.linear_probe import LinearProbe, Probe, choose_strength
+from ssv.evaluations.metrics.classification import classification_scores
 from tests.evaluations.fakes import FakeData, Levels, Tiny, centre, trainer, videos, views
 
 

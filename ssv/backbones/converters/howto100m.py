@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -17,9 +17,9 @@ _BLOCKS = ("3b", "3c", "4b", "4c", "4d", "4e", "4f", "5b", "5c")
 _LAYERS = {"conv1": "space.conv", "bn1": "space.norm", "conv2": "time.conv", "bn2": "time.norm"}
 
 
-def matches(keys: Collection[str]) -> bool:
+def matches(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of that repository."""
-    return "conv1.conv1.weight" in keys and "mixed_5c.gating_b0.fc.weight" in keys
+    return "conv1.conv1.weight" in state and "mixed_5c.gating_b0.fc.weight" in state
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from ssv.data.sets.lookup import named, not_found
+from ssv.data.sets.lookup import absent, named, not_found
 from ssv.types import Video
 
 FOLDS = (1, 2, 3)
@@ -47,7 +47,9 @@ def ucf101(root: str, split: str, *, fold: int = 1) -> list[Video]:
     labels = _classes(root, os.path.join(lists, "classInd.txt"))
     name = f"{split}list{fold:02d}.txt"
     listed = [line.split()[0] for line in _lines(root, os.path.join(lists, name))]
-    _require_files(root, folder, name, listed)
+    if missing := absent(folder, listed):
+        what = f"UCF101: {len(missing)} of the {len(listed)} videos in {name} are missing: {named(missing)}"
+        raise not_found(root, what, get=GET, layout=LAYOUT)
     return [_video(folder, name, line, labels) for line in listed]
 
 
@@ -74,13 +76,3 @@ def _lines(root: str, path: str) -> list[str]:
         raise not_found(root, f"UCF101: no {os.path.basename(path)} in ucfTrainTestlist", get=GET, layout=LAYOUT)
     with open(path, encoding="utf-8") as lines:
         return [line.strip() for line in lines if line.strip()]
-
-
-def _require_files(root: str, folder: str, name: str, listed: list[str]) -> None:
-    # One look into each class folder: asking file by file takes minutes on a network disk.
-    classes = {os.path.dirname(line) for line in listed}
-    there = {c: set(os.listdir(path)) for c in classes if os.path.isdir(path := os.path.join(folder, c))}
-    missing = [line for line in listed if os.path.basename(line) not in there.get(os.path.dirname(line), ())]
-    if missing:
-        what = f"UCF101: {len(missing)} of the {len(listed)} videos in {name} are missing: {named(missing)}"
-        raise not_found(root, what, get=GET, layout=LAYOUT)

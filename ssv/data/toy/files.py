@@ -86,21 +86,3 @@ def write_jpeg(path: Path, frame: np.ndarray) -> None:
     """Writes a frame uint8 (H,W,3)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(frame).save(path, quality=92)
-
-
-def write_mask(path: Path, ids: np.ndarray) -> None:
-    """Writes object ids uint8 (H,W) as a palette PNG with the colours of DAVIS."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.frombytes("P", ids.shape[::-1], ids.tobytes())
-    image.putpalette(mask_palette().tobytes())
-    image.save(path)
-
-
-def mask_palette() -> np.ndarray:
-    """The colours of object ids in DAVIS (and PASCAL VOC), uint8 (256,3)."""
-    bits = (np.arange(256)[:, None] >> np.arange(8)) & 1  # (256,8), lowest first
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for channel in range(3):
-        for step, bit in enumerate(range(channel, 8, 3)):
-            colours[:, channel] |= (bits[:, bit] << (7 - step)).astype(np.uint8)
-    return colours

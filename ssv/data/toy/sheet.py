@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
+from ssv.data.sequences.masks import mask_palette
 from ssv.data.toy.actions import IRREVERSIBLE, LAWS
 from ssv.data.toy.clips import Action, Masked
-from ssv.data.toy.files import mask_palette
 
 PAPER, INK, FAINT = (250, 249, 245), (32, 33, 36), (120, 122, 126)
 FRAMES = 9  # shown of every clip

@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 
+from ssv.data.sequences.masks import write_mask
 from ssv.data.toy.actions import LAWS
 from ssv.data.toy.clips import Action, Clip, Masked, Process
-from ssv.data.toy.files import write_jpeg, write_lines, write_mask, write_table, write_video
+from ssv.data.toy.files import write_jpeg, write_lines, write_table, write_video
 from ssv.data.toy.readme import README
 from ssv.data.toy.scene import POINTS
 from ssv.data.toy.sheet import contact_sheet

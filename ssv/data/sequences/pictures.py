@@ -1,0 +1,69 @@
+"""A folder of pictures read as if it were a video: how Penn Action comes, and frames that somebody has extracted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from ssv.data.probing import probe_times
+from ssv.data.readers.base import Reader, VideoError
+from ssv.data.readers.pyav import check_indices
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+PICTURES_PER_SECOND = 25.0
+"""Pictures have no times; this is what they are given where seconds are asked for."""
+
+
+class PicturesReader(Reader):
+    """Reads folders of pictures, in the order of their names, itself; leaves files to the reader it is given."""
+
+    def __init__(self, videos: Reader) -> None:
+        self.videos = videos
+
+    def read(self, path: str, indices: Sequence[int]) -> np.ndarray:
+        """See ``Reader.read``."""
+        if not os.path.isdir(path):
+            return self.videos.read(path, indices)
+        names = _pictures(path)
+        return _same_size(
+            path, [_picture(os.path.join(path, names[i])) for i in check_indices(path, indices, len(names))]
+        )
+
+
+def frame_times(paths: Sequence[str]) -> dict[str, np.ndarray]:
+    """Presentation time of every frame of each video or folder, float64 (n,).
+
+    Raises:
+        VideoError: of the first that cannot be read.
+    """
+    found = probe_times([path for path in paths if not os.path.isdir(path)], announce=True)
+    times = {}
+    for path in paths:
+        answer = np.arange(len(_pictures(path))) / PICTURES_PER_SECOND if os.path.isdir(path) else found[path]
+        if isinstance(answer, VideoError):
+            raise answer
+        times[path] = answer
+    return times
+
+
+@lru_cache(maxsize=8)
+def _pictures(folder: str) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
+
+
+def _picture(path: str) -> np.ndarray:
+    pixels = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
+    if pixels is None:
+        raise VideoError(path, "not a picture that OpenCV can read")
+    return np.asarray(pixels)
+
+
+def _same_size(path: str, frames: list[np.ndarray]) -> np.ndarray:
+    sizes = sorted({frame.shape for frame in frames})
+    if len(sizes) > 1:
+        raise VideoError(path, f"its pictures have several sizes, among them {sizes[0]} and {sizes[1]}")
+    return np.stack(frames) if frames else np.empty((0, 0, 0, 3), dtype=np.uint8)
