@@ -59,7 +59,9 @@ def test_yaml_lists_every_argument_of_ours_and_no_other(group, name):
         arguments = inspect.signature(get_object(node["_target_"])).parameters
         keys = {key for key in node if not key.startswith("_")}
         left_out = set(arguments) - keys
-        allowed = PASSED_IN_PYTHON | ({"root", "split"} if re.search(r"\.(sets|sequences)\.", node["_target_"]) else set())
+        allowed = PASSED_IN_PYTHON | (
+            {"root", "split"} if re.search(r"\.(sets|sequences)\.", node["_target_"]) else set()
+        )
         assert keys <= set(arguments), f"{node['_target_']} takes no {keys - set(arguments)}"
         assert left_out <= allowed, f"{node['_target_']}: the YAML leaves out {left_out - allowed}"
 

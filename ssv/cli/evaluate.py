@@ -51,7 +51,8 @@ def run(config: dict[str, Any]) -> int:
     if "seed" in config["evaluation"]:
         config["evaluation"]["seed"] = seed  # known only now that the weights are
     evaluation: Evaluation = instantiate_plain(config["evaluation"])
-    stem = evaluation_name(config, backbone, evaluation, seed)
+    protocol = evaluation.protocol + listed(config["data"])
+    stem = evaluation_name(config, backbone, protocol, seed)
     trainer = instantiate_plain(config["trainer"])(
         logger=False,
         enable_checkpointing=False,
@@ -66,7 +67,7 @@ def run(config: dict[str, Any]) -> int:
         scores = evaluation.run(backbone, data, trainer)
     seconds = time.perf_counter() - started
     card = make_card(config, backbone, provenance, trainer)
-    row = write_row(config, folder, file, backbone, evaluation, scores, seed, seconds, stem, card)
+    row = write_row(config, folder, file, backbone, evaluation, protocol, scores, seed, seconds, stem, card)
     label = f"{config['run']['evaluation']}/{config['run']['data']}"
     dashboard_config = {**config, "run": {**read_identity(folder), "evaluation": config["run"]["evaluation"]}}
     dashboard = open_dashboard(dashboard_config, folder, job_type=config["run"]["evaluation"], group=folder.name)
@@ -147,13 +148,20 @@ def load(config: dict[str, Any], file: Path) -> tuple[Backbone, dict[str, Any]]:
     return (inflate(backbone) if config["inflate"] else backbone), provenance
 
 
-def evaluation_name(config: dict[str, Any], backbone: Backbone, evaluation: Evaluation, seed: int) -> str:
+def listed(data: dict[str, Any]) -> str:
+    """What was taken of a data set, such as its fold, as the end of a protocol: the folds of a set are no seeds."""
+    values = data.get("videos") or data.get("sequences") or {}
+    named = [f"{key} {value}" for key, value in values.items() if not key.startswith("_") and value is not None]
+    return f"; {', '.join(named)}" if named else ""
+
+
+def evaluation_name(config: dict[str, Any], backbone: Backbone, protocol: str, seed: int) -> str:
     """What tells this evaluation's files from those of any other of the same run."""
     from ssv.training.weights import weights_digest
 
     names = config["run"]
-    protocol = hashlib.blake2b(evaluation.protocol.encode(), digest_size=3).hexdigest()
-    return f"{names['evaluation']}-{names['data']}-{weights_digest(backbone)}-s{seed}-{protocol}"
+    digest = hashlib.blake2b(protocol.encode(), digest_size=3).hexdigest()
+    return f"{names['evaluation']}-{names['data']}-{weights_digest(backbone)}-s{seed}-{digest}"
 
 
 def make_card(config: dict[str, Any], backbone: Backbone, provenance: dict[str, Any], trainer: Any) -> dict[str, Any]:
@@ -162,10 +170,7 @@ def make_card(config: dict[str, Any], backbone: Backbone, provenance: dict[str, 
     if config["inflate"] or provenance.get("inflated"):
         form += ", inflated"
     pixels = f"{'RGB' if len(backbone.mean) == 3 else 'grey'}, mean {list(backbone.mean)}, std {list(backbone.std)}"
-    listed = config["data"].get("videos") or config["data"].get("sequences") or {}
-    values = {key: value for key, value in listed.items() if not key.startswith("_")}
-    named = ", ".join(f"{key}={value}" for key, value in values.items())
-    return {"backbone": form, "pixels": pixels, "precision": str(trainer.precision), "list": named or "all"}
+    return {"backbone": form, "pixels": pixels, "precision": str(trainer.precision)}
 
 
 def peak_gb() -> float:
@@ -183,6 +188,7 @@ def write_row(
     file: Path,
     backbone: Backbone,
     evaluation: Evaluation,
+    protocol: str,
     scores: dict[str, float],
     seed: int,
     seconds: float,
@@ -199,7 +205,7 @@ def write_row(
     row = {
         "evaluation": names["evaluation"],
         "data": names["data"],
-        "protocol": evaluation.protocol,
+        "protocol": protocol,
         "card": card,
         "seed": seed,
         "weights": weights_digest(backbone),

@@ -106,7 +106,8 @@ class ThreeCrop:
     """Three squares along the long side, at its beginning, middle and end, after the short side became ``short_side``.
 
     ``size=256, short_side=256`` is the crop of the 10 x 3 views of Feichtenhofer et al., SlowFast Networks, ICCV 2019,
-    section 4: the squares cover a frame of 320x240 from left to right, overlapping. Square frames give the same three.
+    section 4: the squares cover a frame of 320x240 from left to right, overlapping. Where the two
+    are equal, square frames give the same square three times.
     """
 
     def __init__(self, size: int, *, short_side: int) -> None:

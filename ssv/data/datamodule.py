@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,15 +87,6 @@ class VideoDataModule(pl.LightningDataModule):
         self._listed: dict[str, list[Video]] = {}
         self._times: dict[str, np.ndarray] = {}  # of every path that could be probed
         self._unreadable: set[str] = set()  # the others
-
-    @property
-    def list_name(self) -> str:
-        """Which of the data set's lists is read, by the arguments that ``videos`` was given: ``fold=1``, or nothing.
-
-        Numbers of two lists are no two measurements of one thing, so this belongs beside a score.
-        """
-        given = self._videos.keywords if isinstance(self._videos, partial) else {}
-        return ", ".join(f"{name}={value}" for name, value in given.items())
 
     def setup(self, stage: str | None = None) -> None:
         """Probes the training videos and finds out which of them fit; what is wrong with them is raised here."""

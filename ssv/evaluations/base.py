@@ -38,4 +38,4 @@ class Evaluation(ABC):
 
     @abstractmethod
     def run(self, backbone: Backbone, data: VideoDataModule, trainer: pl.Trainer) -> Scores:
-        """Measure; scores are plain floats by name."""
+        """Measure; scores are plain floats by name, the first the one to compare by, ``chance`` what guessing gives it."""

@@ -207,12 +207,16 @@ def _squares(height: int, width: int, device: torch.device) -> list[Tensor]:
 
 def _reach(square: Tensor, height: int, width: int, radius: float, shape: str) -> _Reach:
     """The cells that any query of a square may look at, and which of them each one may."""
-    cells = torch.arange(height * width, device=square.device)
-    rows = (square[:, None] // width - cells // width).abs()
-    columns = (square[:, None] % width - cells % width).abs()
+    y, x = square // width, square % width
+    # Only the box around the disc: temporaries as large as the map would leave holes in memory, square after square.
+    far = int(radius)
+    box_y = torch.arange(max(int(y[0]) - far, 0), min(int(y[-1]) + far + 1, height), device=square.device)
+    box_x = torch.arange(max(int(x[0]) - far, 0), min(int(x[-1]) + far + 1, width), device=square.device)
+    cells = (box_y[:, None] * width + box_x).flatten()
+    rows, columns = (y[:, None] - cells // width).abs(), (x[:, None] - cells % width).abs()
     allowed = rows**2 + columns**2 < radius**2 if shape == "circle" else torch.maximum(rows, columns) <= radius
     used = allowed.any(0).nonzero()[:, 0]
-    return _Reach(used, allowed[:, used])
+    return _Reach(cells[used], allowed[:, used])
 
 
 def _check(

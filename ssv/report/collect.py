@@ -18,6 +18,10 @@ EVALUATIONS = ("linear_probe", "knn", "retrieval", "fine_tune", "label_propagati
 """Order of the columns; other evaluations follow by name."""
 
 
+FLOORS = ("chance", "copy_first")
+"""Scores that are no result of the weights: the level to be compared with."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arm:
     """What is compared: runs that differ in nothing but their seed, measured with one weights file."""
@@ -74,9 +78,40 @@ class Column:
 
     @property
     def chance(self) -> float | None:
-        """Chance level as the evaluation reported it."""
-        values = {row.scores["chance"] for row in self.all_rows() if "chance" in row.scores}
+        """What is reached without looking, as the evaluation reported it: chance, or the first labels held."""
+        floor = self.floor
+        values = {row.scores[floor] for row in self.all_rows() if floor in row.scores}
         return sum(values) / len(values) if values and self.main else None
+
+    @property
+    def floor(self) -> str:
+        """Name of the score that needs no weights, empty where there is none."""
+        return next((name for name in FLOORS if any(name in row.scores for row in self.all_rows())), "")
+
+    @property
+    def cards(self) -> tuple[tuple[tuple[str, str], ...], ...]:
+        """The different cards of its rows, in the order of the arms; a row without one says nothing."""
+        return tuple(dict.fromkeys(row.card for row in self.all_rows() if row.card))
+
+    def mark(self, arm: Arm) -> str:
+        """Letters of the arm's cards, ``a`` the first; empty where all rows have the same one."""
+        cards = self.cards
+        rows = [row for some in self.rows.get(arm, {}).values() for row in some]
+        letters = sorted({_letter(cards.index(row.card)) for row in rows if row.card})
+        return "".join(letters) if len(cards) > 1 else ""
+
+    @property
+    def card_notes(self) -> tuple[str, ...]:
+        """The cards in words: one line if all rows have the same, else what differs, a line for each letter."""
+        cards = self.cards
+        if len(cards) < 2:
+            return tuple(_words(card) for card in cards)
+        differing = [
+            pair for pair in dict.fromkeys(pair for card in cards for pair in card) if not all(pair in c for c in cards)
+        ]
+        return tuple(
+            f"{_letter(i)}: {_words(tuple(pair for pair in card if pair in differing))}" for i, card in enumerate(cards)
+        )
 
     def all_rows(self) -> Iterable[Row]:
         """The rows of all arms."""
@@ -236,7 +271,7 @@ def _columns(arms: Sequence[Arm]) -> list[Column]:
         metrics = dict.fromkeys(
             name for seeds in rows.values() for some in seeds.values() for row in some for name in row.scores
         )
-        for index, metric in enumerate([name for name in metrics if name != "chance"]):
+        for index, metric in enumerate([name for name in metrics if name not in FLOORS]):
             columns.append(Column(*key, metric, note, index == 0, _with_metric(rows, metric)))
     return columns
 
@@ -254,3 +289,11 @@ def _with_metric(rows: dict[Arm, dict[int, list[Row]]], metric: str) -> dict[Arm
 def _column_order(key: tuple[str, str, str]) -> tuple[object, ...]:
     known = EVALUATIONS.index(key[0]) if key[0] in EVALUATIONS else len(EVALUATIONS)
     return known, *key
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number) if number < 26 else f"({number + 1})"
+
+
+def _words(card: tuple[tuple[str, str], ...]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in card)

@@ -20,6 +20,7 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
         *_differing(comparison),
         *_weights(comparison.arms),
         *_protocols(comparison),
+        *_cards(comparison),
         *(f"{run.name}: {note}" for run in comparison.runs for note in run.notes),
     )
 
@@ -107,6 +108,12 @@ def _protocols(comparison: Comparison) -> Iterable[str]:
         if len(numbers) > 1:
             marks = " ".join(f"[{number}]" for number in numbers)
             yield f"{heading} was measured under {len(numbers)} protocols {marks}: compare within one column only"
+
+
+def _cards(comparison: Comparison) -> Iterable[str]:
+    for column in comparison.main_columns:
+        if len(column.cards) > 1:
+            yield f"{column.heading} [{column.note}]: rows with another letter were measured in another way, see there"
 
 
 def _list(items: Iterable[object], most: int = 99) -> str:

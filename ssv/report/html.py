@@ -172,11 +172,12 @@ def _score(comparison: Comparison, arm: Arm, column: Column) -> str:
     summary, scale = column.summary(arm), Scale(column)
     if summary is None:
         return NOTHING
+    mark = f"<sup>{escape(column.mark(arm))}</sup>" if column.mark(arm) else ""
     difference = comparison.differences.get((arm, column, "random"))
     if difference is None:
-        return escape(scale.mean(summary)) + _small(seeds(summary.n) if summary.n < MIN_SEEDS else "")
+        return escape(scale.mean(summary)) + mark + _small(seeds(summary.n) if summary.n < MIN_SEEDS else "")
     css = {BETTER: "good-text", WORSE: "bad-text"}.get(difference.verdict or "", "")
-    return f"<b>{escape(scale.mean(summary))}</b>" + _small(scale.difference(difference), css)
+    return f"<b>{escape(scale.mean(summary))}</b>" + mark + _small(scale.difference(difference), css)
 
 
 def _charts(comparison: Comparison) -> str:
@@ -279,7 +280,8 @@ def _run(run: Run) -> list[str]:
 
 def _protocols(comparison: Comparison) -> str:
     items = "".join(
-        f"<li value={column.note}><b>{escape(column.heading)}</b>: {escape(column.protocol)}</li>"
+        f"<li value={column.note}><b>{escape(column.heading)}</b>: {escape(column.protocol)}"
+        f"{''.join(_small(note) for note in column.card_notes)}</li>"
         for column in comparison.main_columns
     )
     return _section("Protocols", f"<ol>{items}</ol>" if items else "")

@@ -21,7 +21,10 @@ Curve = dict[float, tuple[float, float]]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One line of ``scores.jsonl``; ``per_video`` is an existing file inside the run folder, or None."""
+    """One line of ``scores.jsonl``; ``per_video`` is an existing file inside the run folder, or None.
+
+    ``card`` is what the score depends on besides the protocol, by name: the form of the backbone, its pixels.
+    """
 
     evaluation: str
     data: str
@@ -33,6 +36,7 @@ class Row:
     per_video: Path | None
     seconds: float
     commit: str
+    card: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,11 +223,17 @@ def _rows(folder: Path, run_seed: int, notes: list[str]) -> tuple[Row, ...]:
             per_video=_inside(folder, line.get("per_video")),
             seconds=_number(line.get("seconds")),
             commit=clean(line.get("commit", "")),
+            card=_card(line.get("card")),
         )
         key = (row.weights_file, row.evaluation, row.data, row.protocol, row.seed)
         rows.pop(key, None)  # a row evaluated again takes its place at the end
         rows[key] = row
     return tuple(rows.values())
+
+
+def _card(value: object) -> tuple[tuple[str, str], ...]:
+    """Names and values; empty for rows from before there were cards."""
+    return tuple((clean(key), clean(text)) for key, text in value.items()) if isinstance(value, dict) else ()
 
 
 def _inside(folder: Path, name: object) -> Path | None:

@@ -74,7 +74,10 @@ def _table(comparison: Comparison, columns: Sequence[Column], first: bool) -> Ta
             cells += [Text(duration(arm.mean("hours")))]
         table.add_row(*cells)
     if any(column.chance is not None for column in columns):
-        blank = [Text("chance", style="dim"), *[Text("")] * (len(names) - 1)]
+        blank = [
+            Text("chance, or labels held" if any(c.floor == "copy_first" for c in columns) else "chance", style="dim"),
+            *[Text("")] * (len(names) - 1),
+        ]
         levels = [
             Text(NOTHING if column.chance is None else scale.number(column.chance), style="dim")
             for column, scale in zip(columns, scales, strict=True)
@@ -119,6 +122,7 @@ def _score(comparison: Comparison, arm: Arm, column: Column, scale: Scale) -> Te
     if summary is None:
         return Text(NOTHING, style="dim")
     text = Text(scale.mean(summary), style="" if arm.is_reference else "bold")
+    text.append(f" {mark}" if (mark := column.mark(arm)) else "", style="not bold yellow")
     difference = comparison.differences.get((arm, column, "random"))
     if difference is not None:
         style = "not bold " + _STYLES.get(difference.verdict or "", "dim")
@@ -140,6 +144,8 @@ def _print_below(comparison: Comparison, console: Console) -> None:
         )
     for column in comparison.main_columns:
         _print(console, f"[{column.note}] {column.heading}: {column.protocol}", "dim")
+        for note in column.card_notes:
+            _print(console, f"    {note}", "dim")
     sentences = list(conclusions(comparison))
     if sentences:
         _print(console, "")

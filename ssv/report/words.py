@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 MINUS, NOTHING = "\u2212", "\u2013"
 
 # shares of right answers and overlaps, which the field prints as percentages
-_SHARE = re.compile(r"(?i)^(top\d+|(.*_)?accuracy|(recall|r)_?@?_?\d+|[jf]|j_?(and|&)_?f(_mean)?|[jf]_mean|pck.*|map)$")
+_SHARE = re.compile(
+    r"(?i)^(top\d+|(.*_)?accuracy|(recall|r)_?@?_?\d+|[jf]|j_?(and|&)?_?f(_mean)?|j_mean|f_mean|mean_iou|pck.*|map)$"
+)
 
 
 class Scale:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssv.data.crops import Box, CenterCrop, RandomResizedCrop
+from ssv.data.crops import Box, CenterCrop, RandomResizedCrop, ThreeCrop
 
 
 def draws(seed=0):
@@ -96,6 +96,25 @@ def test_center_crop_agrees_with_resizing_first():
     assert np.abs(CenterCrop(112, short_side=128)(ramp)[:, 0].numpy().astype(int) - first.transpose(2, 0, 1)).max() <= 2
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_three_crops_lie_along_the_long_side(turned):
+    frames = coordinates(2, 40, 61)
+    frames = frames.transpose(0, 2, 1, 3) if turned else frames
+    whole = [(frames[:, at : at + 40] if turned else frames[:, :, at : at + 40]) for at in (0, 10, 21)]
+    assert (ThreeCrop(40, short_side=40)(frames).numpy() == np.stack(whole).transpose(0, 4, 1, 2, 3)).all()
+    inner = [(frames[:, a : a + 20, 10:30] if turned else frames[:, 10:30, a : a + 20]) for a in (0, 20, 41)]
+    assert (ThreeCrop(20, short_side=40)(frames).numpy() == np.stack(inner).transpose(0, 4, 1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (320, 240), (64, 64)])
+def test_the_second_of_three_crops_is_the_middle(height, width):
+    frames = coordinates(2, height, width)
+    three = ThreeCrop(28, short_side=32)(frames)
+    assert three.shape == (3, 3, 2, 28, 28) and three.is_contiguous() and three.dtype == torch.uint8
+    assert torch.equal(three[1], CenterCrop(28, short_side=32)(frames))
+    assert not torch.equal(three[0], three[2])
+
+
 def test_grey_frames_keep_their_axis():
     assert CenterCrop(8, short_side=8)(np.zeros((2, 20, 20, 1), dtype=np.uint8)).shape == (1, 2, 8, 8)
 
@@ -108,6 +127,8 @@ def test_grey_frames_keep_their_axis():
         lambda: RandomResizedCrop(8, area=(0.5, 1.2)),
         lambda: RandomResizedCrop(8, ratio=(0.0, 1.0)),
         lambda: CenterCrop(128, short_side=112),
+        lambda: ThreeCrop(128, short_side=112),
+        lambda: ThreeCrop(0, short_side=112),
     ],
 )
 def test_wrong_values_name_their_key(build):

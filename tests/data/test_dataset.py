@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssv.data.crops import CenterCrop
+from ssv.data.crops import CenterCrop, ThreeCrop
 from ssv.data.dataset import VideoDataset, generator_for
 from ssv.data.probing import Times, probe_times
 from ssv.data.readers.auto import AutoReader
@@ -12,7 +12,7 @@ from ssv.data.readers.base import VideoError
 from ssv.data.sampling import RandomClips, UniformClips
 from ssv.types import Clips, Video
 from tests import videos as files
-from tests.data.fakes import NumberReader, numbered_dataset, numbered_videos
+from tests.data.fakes import FRAMES, NumberReader, numbered_dataset, numbered_videos
 
 
 def same(a: Clips, b: Clips) -> bool:
@@ -29,6 +29,21 @@ def test_a_sample():
     shown = clips.pixels[:, 1, :, 0, 0]  # (V,T) frame numbers
     assert (shown.diff(dim=1) == 2).all()
     assert torch.allclose(clips.seconds, shown / 25)
+
+
+def test_a_crop_that_cuts_several_squares_multiplies_the_views():
+    times = Times(np.arange(FRAMES) / 25 for _ in range(3))
+    one, three = (
+        VideoDataset(numbered_videos(3), UniformClips(views=2, frames=4, stride=2), crop, NumberReader(), times=times)[
+            (0, 2)
+        ]
+        for crop in (CenterCrop(8, short_side=8), ThreeCrop(8, short_side=8))
+    )
+    assert three.pixels.shape == (6, 3, 4, 8, 8) and three.seconds.shape == (6, 4)
+    assert torch.equal(three.pixels[1::3], one.pixels)
+    for view in range(6):
+        assert torch.equal(three.seconds[view], one.seconds[view // 3])
+        assert torch.allclose(three.seconds[view], three.pixels[view, 1, :, 0, 0] / 25)  # green is the frame's number
 
 
 def test_draws_follow_seed_epoch_and_row_alone():

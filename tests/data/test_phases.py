@@ -177,7 +177,7 @@ def test_broken_pictures_are_named(tmp_path):
     read = data({"train": [video]})
     read.split("train")
     (tmp_path / "a" / "000003.png").write_bytes(b"no picture")
-    with pytest.raises(VideoError, match="000003.png: not a picture"):
+    with pytest.raises(VideoError, match="000003.png: this is no picture"):
         list(read.frames(video))
     cv2.imwrite(str(tmp_path / "a" / "000003.png"), np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(VideoError, match="several sizes"):

@@ -1,8 +1,11 @@
+import logging
 import os
 
 import pytest
 
 from ssv.data.sets.folder import folder
+from ssv.data.sets.hmdb51 import hmdb51
+from ssv.data.sets.kinetics import kinetics
 from ssv.data.sets.lookup import DataNotFound
 from ssv.data.sets.table import table
 from ssv.data.sets.ucf101 import ucf101
@@ -155,3 +158,206 @@ def test_table_names_the_line(tmp_path, rows, message):
 def test_table_not_there(tmp_path):
     with pytest.raises(DataNotFound, match=r"no list list.csv \(data.videos.file\).*path,label"):
         table(str(tmp_path), "train", file="list.csv")
+
+
+ACTIONS = ["brush_hair", "cartwheel", "shoot_ball", "swing_baseball"]
+STRANGE = "it's_a[weird]#1 (50%)&;!+"
+
+
+def clip_of(action, film, number):
+    return f"{film}_{action}_u_nm_np1_ba_goo_{number}.avi"
+
+
+@pytest.fixture
+def hmdb_root(tmp_path):
+    """Four classes, a film for each flag of fold 1; fold 2 turns the flags; names as hostile as the real ones."""
+    for action in ACTIONS:
+        for fold, flags in ((1, (1, 2, 0, 1)), (2, (2, 0, 1, 1)), (3, (0, 1, 1, 2))):
+            lines = ""
+            for film, flag in zip(("April_09", STRANGE, "Film", "caf\udce9"), flags, strict=True):
+                clip = clip_of(action, film, 0)
+                path = tmp_path / "hmdb51_org" / action / clip
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+                lines += f"{clip} {flag} \n"
+            path = tmp_path / "testTrainMulti_7030_splits" / f"{action}_test_split{fold}.txt"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(lines.encode(errors="surrogateescape"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("fold", "split", "films"),
+    [
+        (1, "train", ["April_09", "caf\udce9"]),
+        (1, "test", [STRANGE]),
+        (2, "train", ["Film", "caf\udce9"]),
+        (3, "test", ["caf\udce9"]),
+    ],
+)
+def test_hmdb51_takes_the_flagged_clips_of_every_class(hmdb_root, fold, split, films):
+    videos = hmdb51(str(hmdb_root), split, fold=fold)
+    assert [(video.label, video.group) for video in videos] == [(k, film) for k in range(4) for film in films]
+    for video in videos:
+        assert os.path.isfile(video.path)
+        assert os.path.basename(video.path) == clip_of(ACTIONS[video.label], video.group, 0)
+
+
+def test_hmdb51_lists_may_have_other_white_space_and_no_other_flags(hmdb_root):
+    path = hmdb_root / "testTrainMulti_7030_splits" / "cartwheel_test_split1.txt"
+    path.write_bytes(path.read_bytes().replace(b" \n", b"\r\n").replace(b" 2", b"\t2") + b"\r\n")
+    assert len(hmdb51(str(hmdb_root), "train")) == 8 and len(hmdb51(str(hmdb_root), "test")) == 4
+    for line in ("x.avi 3 \n", "x.avi\n", " 1\n"):
+        path.write_text(clip_of("cartwheel", "Film", 0) + " 1 \n" + line)
+        with pytest.raises(ValueError, match="cartwheel_test_split1.txt: line 2 must be a file name and 0, 1 or 2"):
+            hmdb51(str(hmdb_root), "train")
+
+
+def test_hmdb51_not_there(tmp_path, hmdb_root):
+    with pytest.raises(DataNotFound, match=r"no folder hmdb51_org .*unpack twice.*data_root=/path"):
+        hmdb51(str(tmp_path / "nowhere"), "train")
+    for action in ("shoot_ball", "cartwheel"):
+        (hmdb_root / "hmdb51_org" / action / clip_of(action, "April_09", 0)).unlink()
+    with pytest.raises(
+        DataNotFound, match="2 of the 8 train videos of fold 1 are missing: cartwheel/April_09"
+    ) as caught:
+        hmdb51(str(hmdb_root), "train")
+    assert "\n" not in str(caught.value) and len(hmdb51(str(hmdb_root), "test")) == 4
+    with pytest.raises(ValueError, match=r"data\.videos\.fold=0"):
+        hmdb51(str(hmdb_root), "train", fold=0)
+    with pytest.raises(ValueError, match="'val'"):
+        hmdb51(str(hmdb_root), "val")
+    for path in (hmdb_root / "testTrainMulti_7030_splits").iterdir():
+        path.unlink()
+    with pytest.raises(DataNotFound, match="no list ending in _test_split1.txt"):
+        hmdb51(str(hmdb_root), "train")
+
+
+HEADER = "label,youtube_id,time_start,time_end,split\r\n"
+
+
+@pytest.fixture
+def kinetics_root(tmp_path):
+    """Three classes in lists; files named by time or not, directly or in folders; one of each list is gone."""
+    write(
+        tmp_path / "train.csv",
+        HEADER
+        + '"playing, guitar",-dash_Id_01,10,20,train\r\nabseiling,ab0,0,10,train\r\nabseiling,gone,3,13,train\r\n'
+        + "zumba,zu0,5,15,train\r\n",
+    )
+    write(
+        tmp_path / "annotations" / "validate.csv",
+        HEADER + "zumba,zu1,1,11,val\r\nbowling,bo1,2,12,val\r\nzumba,off,7,17,\r\n",
+    )
+    for name in (
+        "train/-dash_Id_01_000010_000020.mp4",
+        "train/abseiling/ab0.mkv",
+        "train/zu0_000006_000016.mp4",  # another ten seconds of the same film
+        "train/zu0_000005_000015.mp4",
+        "val/zumba/zu1_000001_000011.webm",
+        "val/bo1.mp4",
+        "val/zumba/notes.txt",
+    ):
+        write(tmp_path / name, "")
+    return tmp_path
+
+
+def test_kinetics_labels_are_places_among_the_sorted_names_of_all_lists(kinetics_root, caplog):
+    root = str(kinetics_root)
+    with caplog.at_level(logging.WARNING):
+        train, test = (kinetics(root, split, missing="skip") for split in ("train", "test"))
+    names = ["abseiling", "bowling", "playing, guitar", "zumba"]
+    assert [(names[v.label], v.group) for v in train] == [
+        ("playing, guitar", "-dash_Id_01"),
+        ("abseiling", "ab0"),
+        ("zumba", "zu0"),
+    ]
+    assert [os.path.relpath(v.path, root) for v in train] == [
+        "train/-dash_Id_01_000010_000020.mp4",
+        "train/abseiling/ab0.mkv",
+        "train/zu0_000005_000015.mp4",
+    ]
+    assert [(names[v.label], os.path.relpath(v.path, root)) for v in test] == [
+        ("zumba", "val/zumba/zu1_000001_000011.webm"),
+        ("bowling", "val/bo1.mp4"),
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Kinetics: 1 of the 4 videos in train.csv are missing and left out: gone_000003_000013",
+        "Kinetics: 1 of the 3 videos in validate.csv are missing and left out: off_000007_000017",
+    ]
+
+
+def test_kinetics_missing_videos_are_an_error_unless_allowed(kinetics_root):
+    with pytest.raises(DataNotFound, match=r"1 of the 4 videos in train.csv are missing: gone_000003.*missing=skip"):
+        kinetics(str(kinetics_root), "train")
+    (kinetics_root / "val" / "bo1.mp4").unlink()
+    (kinetics_root / "val" / "zumba" / "zu1_000001_000011.webm").unlink()
+    with pytest.raises(DataNotFound, match="3 of the 3 videos in validate.csv are missing") as caught:
+        kinetics(str(kinetics_root), "test", missing="skip")
+    assert "missing=skip" not in str(caught.value)
+
+
+def test_kinetics_a_file_is_one_video(kinetics_root):
+    write(kinetics_root / "train.csv", HEADER + "a,ab0,0,10,train\r\nb,ab0,20,30,train\r\n")
+    with pytest.raises(DataNotFound, match="1 of the 2 videos in train.csv are missing: ab0_000020_000030"):
+        kinetics(str(kinetics_root), "train")
+
+
+def test_kinetics_the_number_of_classes_is_checked_if_asked(kinetics_root):
+    assert kinetics(str(kinetics_root), "train", classes=4, missing="skip")
+    with pytest.raises(ValueError, match=r"found 4 classes where data.videos.classes=400.*classes=null"):
+        kinetics(str(kinetics_root), "train", classes=400)
+
+
+def test_kinetics_without_lists_are_folders_of_classes(tmp_path):
+    for name in (
+        "train/b c/xy_z_000001_000011.mp4",
+        "train/a/2.MKV",
+        "train/a/1.mp4",
+        "val/b c/3.mp4",
+        "val/only val/4.mp4",
+        "val/a/.5.mp4",
+        "val/.cache/6.mp4",
+    ):
+        write(tmp_path / name, "")
+    train, test = (kinetics(str(tmp_path), split) for split in ("train", "test"))
+    assert [(v.label, v.group, os.path.basename(v.path)) for v in train] == [
+        (0, "1", "1.mp4"),
+        (0, "2", "2.MKV"),
+        (1, "xy_z", "xy_z_000001_000011.mp4"),
+    ]
+    assert [(v.label, v.group) for v in test] == [(1, "3"), (2, "4")] and all(
+        os.path.isfile(v.path) for v in train + test
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label,id\na,b\n", "line 1 must name the columns label,youtube_id,time_start,time_end, got 'label,id'"),
+        (HEADER + "a,b,0,10,train\n,c,0,10,train\n", "train.csv: a row needs .* line 3"),
+        (HEADER + "a,b,x,10,train\n", "line 2"),
+        (HEADER + "a,b\n", "line 2"),
+        (HEADER + "a,b,inf,10,train\n", "line 2"),
+    ],
+)
+def test_kinetics_lists_that_make_no_sense(kinetics_root, text, message):
+    write(kinetics_root / "train.csv", text)
+    with pytest.raises(ValueError, match=message):
+        kinetics(str(kinetics_root), "train")
+
+
+def test_kinetics_not_there(tmp_path, kinetics_root):
+    with pytest.raises(DataNotFound, match=r"no folder train .*cvdfoundation.*data_root=/path"):
+        kinetics(str(tmp_path / "nowhere"), "train")
+    with pytest.raises(ValueError, match="'val'"):
+        kinetics(str(kinetics_root), "val")
+    with pytest.raises(ValueError, match=r"data.videos.missing must be error or skip"):
+        kinetics(str(kinetics_root), "train", missing="ignore")
+    (kinetics_root / "train.csv").unlink()
+    with pytest.raises(DataNotFound, match="no list train.csv"):
+        kinetics(str(kinetics_root), "train")
+    empty = tmp_path / "empty"
+    (empty / "train").mkdir(parents=True)
+    with pytest.raises(DataNotFound, match="no videos in folders of classes"):
+        kinetics(str(empty), "train")

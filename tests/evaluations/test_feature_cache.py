@@ -57,7 +57,9 @@ def test_no_folder_keeps_nothing(paths):
 
 
 def change_size(path):
+    before = os.stat(path)
     Path(path).write_bytes(b"longer")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def change_time(path):
@@ -122,24 +124,19 @@ def test_a_full_disk_costs_one_line_and_no_result(tmp_path, paths, monkeypatch, 
     assert where == "folder" or not list((tmp_path / "kept").iterdir())
 
 
-def test_two_at_once_both_have_the_right_features(tmp_path, paths):
-    work, meet, got = Work(), threading.Barrier(2), []
+def test_two_at_once_both_have_the_right_features(tmp_path, paths, monkeypatch, caplog):
+    work, meet, got, write = Work(), threading.Barrier(2), [], np.savez
 
-    def compute():
-        features = work()
-        meet.wait(10)  # neither has written when both have looked
-        return features
+    def both_write(out, **arrays):
+        write(out, **arrays)
+        meet.wait(10)  # neither file has its name yet
 
-    threads = [
-        threading.Thread(target=lambda: got.append(cached(str(tmp_path / "kept"), (), paths, compute)))
-        for _ in range(2)
-    ]
+    monkeypatch.setattr(feature_cache.np, "savez", both_write)
+    folder = str(tmp_path / "kept")
+    threads = [threading.Thread(target=lambda: got.append(cached(folder, (), paths, work))) for _ in range(2)]
     [thread.start() for thread in threads], [thread.join() for thread in threads]
-    assert (
-        len(got) == 2
-        and got[0].tobytes() == got[1].tobytes() == cached(str(tmp_path / "kept"), (), paths, work).tobytes()
-    )
-    assert work.times == 2 and len(os.listdir(tmp_path / "kept")) == 1
+    assert len(got) == 2 and got[0].tobytes() == got[1].tobytes() == cached(folder, (), paths, work).tobytes()
+    assert work.times == 2 and len(os.listdir(folder)) == 1 and not caplog.records
 
 
 class Files(FakeData):

@@ -4,6 +4,7 @@ import pytest
 from ssv.evaluations.features import extract, over_views
 from ssv.evaluations.knn import KNN
 from ssv.evaluations.labelled import labelled_splits
+from ssv.evaluations.metrics.classification import classification_scores
 from ssv.evaluations.retrieval import Retrieval
 from tests.evaluations.fakes import FakeData, Levels, Tiny, centre, trainer, videos, views
 
@@ -25,25 +26,30 @@ def cosines(query, gallery):
     return np.array([[q @ g / np.sqrt((q @ q) * (g @ g)) for g in gallery] for q in query])
 
 
-def distinct(labels=None):
-    """Data without two equal videos, whose order nothing tells."""
-    return FakeData(*(videos(split, groups=6, clips=1, labels=labels) for split in ("train", "test")))
+def distinct(train=None, test=None):
+    """Data without two equal videos, whose order nothing tells; with these labels."""
+    return FakeData(videos("train", groups=6, clips=1, labels=train), videos("test", groups=6, clips=1, labels=test))
 
 
-def test_the_neighbours_of_a_video_vote_by_their_labels():
-    labels = [10 * (i // 6) for i in range(24)]  # labels need not be 0, 1, 2
-    data, backbone = distinct(labels), Tiny()
-    evaluation = knn(k=7, temperature=0.5)
+@pytest.mark.parametrize(("k", "temperature"), [(3, 5.0), (7, 1e-3), (13, 0.02)])
+def test_the_neighbours_of_a_video_vote_by_their_labels(k, temperature, monkeypatch):
+    seen, backbone = [], Tiny()
+    monkeypatch.setattr(
+        "ssv.evaluations.knn.classification_scores", lambda *a: seen.append(a[0]) or classification_scores(*a)
+    )
+    train, test = [10 * (i % 4) for i in range(24)], [10 * (i // 6) for i in range(24)]  # labels need not be 0, 1, 2
+    data = distinct(train, test)
+    evaluation = knn(k=k, temperature=temperature)
     scores = evaluation.run(backbone, data, trainer())
     found = features(backbone, data, 2)
     right = 0
     for i, row in enumerate(cosines(over_views(found.test), over_views(found.train))):
         votes = dict.fromkeys((0, 10, 20, 30), 0.0)
-        for j in np.argsort(-row)[:7]:
-            votes[labels[j]] += np.exp(row[j] / 0.5)
-        answer = max(votes, key=votes.get)
-        assert evaluation.artifacts["per_video"]["prediction"][i] == answer
-        right += answer == labels[i]
+        for j in np.argsort(-row)[:k]:
+            votes[train[j]] += np.exp((row[j] - row.max()) / temperature)
+        np.testing.assert_allclose(seen[0][i], list(votes.values()), rtol=1e-6, atol=1e-12)
+        assert evaluation.artifacts["per_video"]["prediction"][i] == max(votes, key=votes.get)
+        right += max(votes, key=votes.get) == test[i]
     assert scores["top1"] == right / 24 and scores["chance"] == 0.25
 
 
@@ -89,11 +95,10 @@ def test_k_beyond_the_gallery_are_left_out():
         retrieval(topk=(30,)).run(Tiny(), FakeData(), trainer())
 
 
-def test_chance_follows_the_frequencies_of_labels():
-    labels = [0] * 18 + [1] * 6
-    data = FakeData(videos("train", labels=labels), videos("test", labels=labels))
+def test_chance_follows_the_frequencies_of_both_sides():
+    data = distinct([0] * 18 + [1] * 6, [0] * 8 + [1] * 16)
     scores = retrieval(topk=(1,)).run(Levels(constant=True), data, trainer())
-    assert scores == {"r@1": 0.75, "chance": pytest.approx(0.75**2 + 0.25**2)}  # all take the first, of label 0
+    assert scores == {"r@1": 1 / 3, "chance": pytest.approx(0.75 / 3 + 0.25 * 2 / 3)}  # all take the first, of label 0
 
 
 @pytest.mark.parametrize("level", ["video", "clip"])

@@ -230,7 +230,9 @@ def test_jhmdb_finds_joints_again(tmp_path):
     ground = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)  # no two cells alike
     pictures = [np.roll(ground, 8 * (t // 2), axis=1) for t in range(5)]
     # Joints at the upper left corners of cells: the field counts in cells from there. MATLAB counts from 1.
-    cells = np.stack([2 + np.arange(15) % 3, 2 + np.arange(15) // 3])  # nearer to the edge the field draws them elsewhere
+    cells = np.stack(
+        [2 + np.arange(15) % 3, 2 + np.arange(15) // 3]
+    )  # nearer to the edge the field draws them elsewhere
     joints = np.stack([cells * 8.0 + 1 + [[8 * (t // 2)], [0]] for t in range(5)], 2)
     folder = tmp_path / "Rename_Images/wave/clip"
     folder.mkdir(parents=True)

@@ -1,9 +1,13 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from ssv.evaluations.labelled import full_batches
 from ssv.evaluations.linear_probe_sgd import Heads, LinearProbeSGD, head_losses
+from ssv.ops.photometric import normalise
 from tests.evaluations.fakes import FakeData, Levels, Tiny, centre, random_crop, random_view, trainer, videos, views
 
 
@@ -43,6 +47,31 @@ def test_heads_side_by_side_learn_what_each_would_alone():
             alone.step()
         torch.testing.assert_close(heads.weight[number], linear.weight.T, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(heads.bias[number, 0], linear.bias, atol=1e-5, rtol=1e-4)
+
+
+def test_a_run_is_sgd_with_momentum_and_a_cosine_on_features_in_eval_mode(monkeypatch):
+    """The loop written out for each rate alone, on the same batches."""
+    kept, data, steps = [], FakeData(), 9
+    monkeypatch.setattr("ssv.evaluations.linear_probe_sgd.Heads", lambda *a: kept.append(Heads(*a)) or kept[-1])
+    probe(steps=steps, seed=5).run(backbone(), data, trainer())
+    frozen = backbone().eval()
+    for number, rate in enumerate((0.03, 0.3)):
+        batches = full_batches(data, data.split("train"), random_view(), random_crop(), batch_size=8, seed=5)
+        norm, linear = nn.BatchNorm1d(8, affine=False), nn.Linear(8, 4)
+        nn.init.zeros_(linear.weight), nn.init.zeros_(linear.bias)
+        moved = [torch.zeros_like(p) for p in linear.parameters()]
+        for i in range(steps):
+            clips = next(batches)
+            with torch.no_grad():
+                features = frozen(normalise(clips.pixels.flatten(0, 1), frozen.mean, frozen.std)).mean((2, 3, 4))
+            loss = nn.functional.cross_entropy(linear(norm(features)), clips.label)
+            gradients = torch.autograd.grad(loss, list(linear.parameters()))
+            now = rate * (1 + math.cos(math.pi * i / steps)) / 2
+            for parameter, gradient, momentum in zip(linear.parameters(), gradients, moved, strict=True):
+                momentum.mul_(0.9).add_(gradient)
+                parameter.data -= now * momentum
+        torch.testing.assert_close(kept[0].weight[2 + number], linear.weight.T, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(kept[0].norm.running_var, norm.running_var)
 
 
 def test_a_batch_of_held_out_clips_alone_teaches_the_first_half_nothing():

@@ -1,13 +1,16 @@
 """The evaluations on encoded files, through the real data module."""
 
+import numpy as np
 import pytest
 
-from ssv.data.crops import CenterCrop
+from ssv.data.crops import CenterCrop, ThreeCrop
 from ssv.data.datamodule import VideoDataModule
 from ssv.data.readers.pyav import PyAVReader
 from ssv.data.sampling import RandomClips, UniformClips
-from ssv.evaluations.features import clip_features, recalibrate
+from ssv.evaluations.features import clip_features, extract, recalibrate
 from ssv.evaluations.fine_tune import FineTune
+from ssv.evaluations.knn import KNN
+from ssv.evaluations.labelled import labelled_splits
 from ssv.evaluations.linear_probe import LinearProbe
 from ssv.types import Video
 from tests.evaluations.fakes import Tiny, trainer
@@ -65,3 +68,22 @@ def test_a_sampler_that_skips_is_told_what_to_do(data):
     loader = data.loader(rows, sampler("skip"), CenterCrop(16, short_side=16), batch_size=4)
     with pytest.raises(ValueError, match=r"1 of 6 videos gave no clip \(first: .*test_1_2.mp4\).*short=loop"):
         clip_features(Tiny(), loader, rows, trainer(), "features")
+
+
+def test_views_are_clips_times_squares(data, tmp_path):
+    crop, cache = ThreeCrop(16, short_side=16), str(tmp_path)
+    backbone = Tiny()
+    splits = labelled_splits(data)
+    once = extract(backbone, data, splits, sampler(), crop, batch_size=4, trainer=trainer(), cache=cache)
+    assert once.train.shape == once.test.shape == (6, 2 * 3, 8)
+    middle = extract(
+        backbone, data, splits, sampler(), CenterCrop(16, short_side=16), batch_size=4, trainer=trainer(), cache=cache
+    )
+    np.testing.assert_allclose(once.test[:, 1::3], middle.test, atol=1e-6)
+    assert len(list(tmp_path.iterdir())) == 4
+    for evaluation in (
+        KNN(sampler=sampler(), crop=crop, k=3, cache=cache),
+        FineTune(train_sampler=data.sampler, train_crop=crop, sampler=sampler(), crop=crop, steps=2, batch_size=4),
+    ):
+        assert 0 <= evaluation.run(backbone, data, trainer())["top1"] <= 1
+    assert len(list(tmp_path.iterdir())) == 4

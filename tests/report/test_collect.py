@@ -256,3 +256,35 @@ def test_names_and_globs_choose_runs(tmp_path):
         collect(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     assert collect(tmp_path / "empty", ["*"]).runs == ()
+
+
+def test_rows_with_another_card_are_marked_and_explained(tmp_path):
+    flat = {"backbone": "2D, each frame alone", "precision": "32-true"}
+    full = {"backbone": "3D, inflated", "precision": "32-true"}
+    write_run(tmp_path / "a", pretext="random", seed=0, scores=[score("linear_probe", 0.1, card=flat)])
+    write_run(tmp_path / "b", pretext="speed_prediction", seed=0, scores=[score("linear_probe", 0.3, card=full)])
+    write_run(tmp_path / "c", pretext="old", seed=0, scores=[score("linear_probe", 0.2)])
+    comparison = collect(tmp_path)
+    (column,) = comparison.columns
+    marks = {arm.pretext: column.mark(arm) for arm in comparison.arms}
+    assert marks == {"random": "a", "speed_prediction": "b", "old": ""}
+    assert column.card_notes == ("a: backbone 2D, each frame alone", "b: backbone 3D, inflated")
+    assert any("rows with another letter were measured in another way" in line for line in comparison.warnings)
+
+
+def test_one_card_for_all_rows_is_no_reason_for_marks(tmp_path):
+    card = {"backbone": "3D"}
+    for seed in range(2):
+        write_run(tmp_path / f"a{seed}", pretext="random", seed=seed, scores=[score("linear_probe", 0.1, card=card)])
+    comparison = collect(tmp_path)
+    (column,) = comparison.columns
+    assert column.mark(comparison.arms[0]) == "" and column.card_notes == ("backbone 3D",)
+
+
+def test_held_labels_are_the_floor_of_tracking_and_no_column(tmp_path):
+    scores = {"jf_mean": 0.5, "copy_first": 0.4}
+    row = {**score("label_propagation", 0), "scores": scores}
+    write_run(tmp_path / "a", pretext="random", seed=0, scores=[row])
+    comparison = collect(tmp_path)
+    assert [column.metric for column in comparison.columns] == ["jf_mean"]
+    assert comparison.columns[0].chance == 0.4

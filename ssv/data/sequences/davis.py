@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ssv.data.sequences.sequences import LabelledSequence, pictures
+from ssv.data.sequences.pictures import pictures
+from ssv.data.sequences.sequences import LabelledSequence
 from ssv.data.sets.lookup import DataNotFound, named, not_found
 from ssv.types import ObjectSequence
 

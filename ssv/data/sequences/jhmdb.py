@@ -9,7 +9,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from ssv.data.readers.base import VideoError
-from ssv.data.sequences.sequences import LabelledSequence, pictures
+from ssv.data.sequences.pictures import pictures
+from ssv.data.sequences.sequences import LabelledSequence
 from ssv.data.sets.lookup import DataNotFound, not_found
 from ssv.types import PointSequence
 

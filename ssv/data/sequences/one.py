@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ssv.data.readers.base import VideoError
-from ssv.data.sequences.sequences import LabelledSequence, pictures
+from ssv.data.sequences.pictures import pictures
+from ssv.data.sequences.sequences import LabelledSequence
 from ssv.data.sets.lookup import DataNotFound, is_video
 from ssv.types import ObjectSequence, PointSequence
 
@@ -30,12 +31,12 @@ def one(root: str, *, frames: str, labels: str) -> list[LabelledSequence]:
     for what, path in (("frames", film), ("labels", given)):
         if not path.exists():
             raise DataNotFound(f"data.sequences.{what}: there is no {path}; give a path relative to data.root={root}")
-    paths = pictures(film) if film.is_dir() else (str(film),)
+    paths = pictures(str(film)) if film.is_dir() else (str(film),)
     if not paths or not (film.is_dir() or is_video(film.name)):
         raise DataNotFound(f"data.sequences.frames: {film} is neither a video nor a folder of pictures")
     if given.suffix.lower() == ".csv":
         return [PointSequence(film.stem, paths, _points(given))]
-    masks = pictures(given) if given.is_dir() else (str(given),)
+    masks = pictures(str(given)) if given.is_dir() else (str(given),)
     if film.is_dir() and len(masks) not in (1, len(paths)):
         raise DataNotFound(
             f"data.sequences.labels: {given} holds {len(masks)} masks for {len(paths)} frames; needed is one for each, "

@@ -6,14 +6,14 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 
-import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from ssv.data.probing import probe_times
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.readers.pyav import check_indices
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 PICTURES_PER_SECOND = 25.0
 """Pictures have no times; this is what they are given where seconds are asked for."""
 
@@ -28,10 +28,8 @@ class PicturesReader(Reader):
         """See ``Reader.read``."""
         if not os.path.isdir(path):
             return self.videos.read(path, indices)
-        names = _pictures(path)
-        return _same_size(
-            path, [_picture(os.path.join(path, names[i])) for i in check_indices(path, indices, len(names))]
-        )
+        paths = pictures(path)
+        return _same_size(path, [read_picture(paths[i]) for i in check_indices(path, indices, len(paths))])
 
 
 def frame_times(paths: Sequence[str]) -> dict[str, np.ndarray]:
@@ -43,7 +41,7 @@ def frame_times(paths: Sequence[str]) -> dict[str, np.ndarray]:
     found = probe_times([path for path in paths if not os.path.isdir(path)], announce=True)
     times = {}
     for path in paths:
-        answer = np.arange(len(_pictures(path))) / PICTURES_PER_SECOND if os.path.isdir(path) else found[path]
+        answer = np.arange(len(pictures(path))) / PICTURES_PER_SECOND if os.path.isdir(path) else found[path]
         if isinstance(answer, VideoError):
             raise answer
         times[path] = answer
@@ -51,15 +49,21 @@ def frame_times(paths: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 @lru_cache(maxsize=8)
-def _pictures(folder: str) -> list[str]:
-    return sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
+def pictures(folder: str) -> tuple[str, ...]:
+    """The pictures of a folder in the order of their names."""
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
+    return tuple(os.path.join(folder, name) for name in names)
 
 
-def _picture(path: str) -> np.ndarray:
-    pixels = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise VideoError(path, "not a picture that OpenCV can read")
-    return np.asarray(pixels)
+def read_picture(path: str) -> np.ndarray:
+    """A picture as uint8 (H,W,3). Raises VideoError."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))  # a copy: the array of an image is read-only
+    except FileNotFoundError as error:
+        raise VideoError(path, "there is no such picture") from error
+    except (OSError, UnidentifiedImageError) as error:
+        raise VideoError(path, "this is no picture that can be read, or a damaged one") from error
 
 
 def _same_size(path: str, frames: list[np.ndarray]) -> np.ndarray:

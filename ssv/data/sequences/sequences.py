@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.readers.probe import look
+from ssv.data.sequences.pictures import PICTURES_PER_SECOND, read_picture
 from ssv.data.sets.lookup import is_video
 from ssv.types import Clips, ObjectSequence, PartSequence, PointSequence
 
@@ -64,8 +61,8 @@ class Sequences:
         return len(sequence.frames)
 
     def rate(self, sequence: LabelledSequence) -> float:
-        """Frames per second; pictures are taken to come at 25."""
-        return look(sequence.frames[0]).info.rate if _is_file(sequence) else 25.0
+        """Frames per second; pictures are taken to come at 25 a second."""
+        return look(sequence.frames[0]).info.rate if _is_file(sequence) else PICTURES_PER_SECOND
 
     def frames(self, sequence: LabelledSequence) -> Iterator[Tensor]:
         """Frames in order, uint8 (3,H,W) each, read as they are asked for.
@@ -78,7 +75,7 @@ class Sequences:
             return
         shape = None
         for path in sequence.frames:
-            frame = read_picture(path)
+            frame = torch.from_numpy(read_picture(path)).permute(2, 0, 1)
             shape = shape or frame.shape
             if frame.shape != shape:
                 raise VideoError(
@@ -104,24 +101,6 @@ class Sequences:
         for start in range(0, count, READ_AT_ONCE):
             some = self.reader.read(path, range(start, min(start + READ_AT_ONCE, count)))
             yield from torch.from_numpy(some).permute(0, 3, 1, 2)
-
-
-def read_picture(path: str) -> Tensor:
-    """A picture as uint8 (3,H,W). Raises VideoError."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise VideoError(path, "there is no such frame") from error
-    except (OSError, UnidentifiedImageError) as error:
-        raise VideoError(path, "this frame is no picture that can be read, or a damaged one") from error
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-
-
-def pictures(folder: str | Path) -> tuple[str, ...]:
-    """The pictures of a folder in the order of their names."""
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith((".jpg", ".jpeg", ".png", ".bmp")))
-    return tuple(os.path.join(folder, name) for name in names if not name.startswith("."))
 
 
 def _is_file(sequence: LabelledSequence) -> bool:

@@ -65,14 +65,14 @@ def _clips(path: str) -> list[tuple[str, str | None]]:
     # Bytes that are no UTF-8 are kept as the file system keeps them, so that names compare equal.
     with open(path, encoding="utf-8", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.strip():
+            words = line.rsplit(None, 1)  # from the right: nothing is known of a name
+            if not words:
                 continue
-            name, _, flag = line.strip().rpartition(" ")  # from the right: nothing is known of a name
-            if flag not in FLAGS or not name:
+            if len(words) < 2 or words[1] not in FLAGS:
                 raise ValueError(
                     f"HMDB51: {path}: line {number} must be a file name and 0, 1 or 2, got {line.strip()!r}"
                 )
-            clips.append((name.rstrip(), FLAGS[flag]))
+            clips.append((words[0].strip(), FLAGS[words[1]]))
     return clips
 
 
