@@ -244,3 +244,22 @@ def test_a_full_disk_while_saving_loses_nothing(world, tmp_path):
         kill(process)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def evaluate(cwd, world, *words):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    common = ["weights=random", "backbone=r3d_tiny", "data=toy", f"data.root={world}", "data.eval_sampler.views=1"]
+    small = ["data.eval_sampler.frames=4", "data.batch_size=4", "data.workers=0", "trainer=cpu", "logger=none"]
+    command = [sys.executable, "-m", "ssv", "evaluate", *common, *small, *words]
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_evaluations_at_once_lose_no_row_and_again_replace_it(world, tmp_path):
+    kinds = ["linear_probe", "knn", "retrieval"]
+    for _ in range(2):
+        for process in [evaluate(tmp_path, world, f"evaluation={kind}") for kind in kinds]:
+            finish(process)
+        rows = [json.loads(line) for line in (only_run(tmp_path) / "scores.jsonl").read_text().splitlines()]
+        assert sorted(row["evaluation"] for row in rows) == sorted(kinds)
+        assert len({row["weights"] for row in rows}) == 1
+        assert all({"backbone", "pixels", "precision"} <= row["card"].keys() for row in rows)

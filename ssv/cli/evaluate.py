@@ -12,6 +12,10 @@ from ssv.cli.errors import UserError
 from ssv.cli.run_folder import claim, commit, digest_tag, now, run_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
     from ssv.backbones.base import Backbone
     from ssv.data.datamodule import VideoDataModule
     from ssv.evaluations.base import Evaluation
@@ -35,6 +39,7 @@ def run(config: dict[str, Any]) -> int:
     from ssv.cli.build import build_data, instantiate_plain, quiet_lightning
     from ssv.cli.dashboard import open_dashboard
     from ssv.training.seeding import derive_seed, isolated_random
+    from ssv.training.weights import weights_digest
 
     quiet_lightning()
     if config["threads"]:
@@ -52,7 +57,8 @@ def run(config: dict[str, Any]) -> int:
         config["evaluation"]["seed"] = seed  # known only now that the weights are
     evaluation: Evaluation = instantiate_plain(config["evaluation"])
     protocol = evaluation.protocol + listed(config["data"])
-    stem = evaluation_name(config, backbone, protocol, seed)
+    digest = weights_digest(backbone)
+    stem = evaluation_name(config["run"], digest, protocol, seed)
     trainer = instantiate_plain(config["trainer"])(
         logger=False,
         enable_checkpointing=False,
@@ -66,8 +72,19 @@ def run(config: dict[str, Any]) -> int:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         scores = evaluation.run(backbone, data, trainer)
     seconds = time.perf_counter() - started
-    card = make_card(config, backbone, provenance, trainer)
-    row = write_row(config, folder, file, backbone, evaluation, protocol, scores, seed, seconds, stem, card)
+    row = {
+        "evaluation": config["run"]["evaluation"],
+        "data": config["run"]["data"],
+        "protocol": protocol,
+        "card": make_card(config, backbone, provenance, trainer),
+        "seed": seed,
+        "weights": digest,
+        "weights_file": file.name,
+        "scores": scores,
+        "seconds": round(seconds, 2),
+        "peak_gb": round(peak_gb(), 2),
+    }
+    write_row(folder, row, evaluation.artifacts, stem)
     label = f"{config['run']['evaluation']}/{config['run']['data']}"
     dashboard_config = {**config, "run": {**read_identity(folder), "evaluation": config["run"]["evaluation"]}}
     dashboard = open_dashboard(dashboard_config, folder, job_type=config["run"]["evaluation"], group=folder.name)
@@ -155,17 +172,14 @@ def listed(data: dict[str, Any]) -> str:
     return f"; {', '.join(named)}" if named else ""
 
 
-def evaluation_name(config: dict[str, Any], backbone: Backbone, protocol: str, seed: int) -> str:
+def evaluation_name(names: dict[str, Any], weights: str, protocol: str, seed: int) -> str:
     """What tells this evaluation's files from those of any other of the same run."""
-    from ssv.training.weights import weights_digest
-
-    names = config["run"]
     digest = hashlib.blake2b(protocol.encode(), digest_size=3).hexdigest()
-    return f"{names['evaluation']}-{names['data']}-{weights_digest(backbone)}-s{seed}-{digest}"
+    return f"{names['evaluation']}-{names['data']}-{weights}-s{seed}-{digest}"
 
 
 def make_card(config: dict[str, Any], backbone: Backbone, provenance: dict[str, Any], trainer: Any) -> dict[str, Any]:
-    """What a score depends on besides its protocol: the form of the backbone, its pixels, the precision, the list."""
+    """What a score depends on besides its protocol: the form of the backbone, its pixels, the precision."""
     form = "2D, each frame alone" if backbone.time_local else "3D"
     if config["inflate"] or provenance.get("inflated"):
         form += ", inflated"
@@ -182,43 +196,14 @@ def peak_gb() -> float:
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit
 
 
-def write_row(
-    config: dict[str, Any],
-    folder: Path,
-    file: Path,
-    backbone: Backbone,
-    evaluation: Evaluation,
-    protocol: str,
-    scores: dict[str, float],
-    seed: int,
-    seconds: float,
-    stem: str,
-    card: dict[str, Any],
-) -> dict[str, Any]:
+def write_row(folder: Path, row: dict[str, Any], artifacts: Mapping[str, Mapping[str, np.ndarray]], stem: str) -> None:
     """Save what the evaluation leaves (features, predictions) and put its row into ``scores.jsonl``."""
     from ssv.cli.scores import put_row, save_arrays
-    from ssv.training.weights import weights_digest
 
-    names = config["run"]
-    for name, arrays in evaluation.artifacts.items():
+    for name, arrays in artifacts.items():
         save_arrays(folder / "evaluations" / f"{stem}-{name}.npz", arrays)
-    row = {
-        "evaluation": names["evaluation"],
-        "data": names["data"],
-        "protocol": protocol,
-        "card": card,
-        "seed": seed,
-        "weights": weights_digest(backbone),
-        "weights_file": file.name,
-        "scores": scores,
-        "per_video": f"evaluations/{stem}-per_video.npz" if "per_video" in evaluation.artifacts else None,
-        "seconds": round(seconds, 2),
-        "peak_gb": round(peak_gb(), 2),
-        "commit": commit(),
-        "time": now(),
-    }
-    put_row(folder / "scores.jsonl", row)
-    return row
+    per_video = f"evaluations/{stem}-per_video.npz" if "per_video" in artifacts else None
+    put_row(folder / "scores.jsonl", {**row, "per_video": per_video, "commit": commit(), "time": now()})
 
 
 def read_identity(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
+from ssv.report.folds import with_means
 from ssv.report.pairing import compare
 from ssv.report.runs import Row, Run, clean, read_run
 from ssv.report.statistics import Difference, Summary, summarise
@@ -261,7 +262,7 @@ def _columns(arms: Sequence[Arm]) -> list[Column]:
     measured: dict[tuple[str, str, str], dict[Arm, dict[int, list[Row]]]] = {}
     for arm in arms:
         for run in arm.runs:
-            for row in run.rows:
+            for row in with_means(run.rows):
                 if row.weights_file == arm.weights_file and row.scores:
                     rows = measured.setdefault((row.evaluation, row.data, row.protocol), {})
                     rows.setdefault(arm, {}).setdefault(run.seed, []).append(row)

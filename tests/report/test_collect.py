@@ -288,3 +288,17 @@ def test_held_labels_are_the_floor_of_tracking_and_no_column(tmp_path):
     comparison = collect(tmp_path)
     assert [column.metric for column in comparison.columns] == ["jf_mean"]
     assert comparison.columns[0].chance == 0.4
+
+
+def test_three_folds_have_a_mean_of_their_own_and_two_have_none(tmp_path):
+    def fold(number, top1):
+        return score("linear_probe", top1, protocol=f"probe; fold {number}")
+
+    write_run(tmp_path / "a", pretext="random", seed=0, scores=[fold(1, 0.1), fold(2, 0.2), fold(3, 0.6)])
+    write_run(tmp_path / "b", pretext="speed_prediction", seed=0, scores=[fold(1, 0.5), fold(2, 0.5)])
+    columns = {column.protocol: column for column in collect(tmp_path).columns}
+    assert list(columns) == ["probe; fold 1", "probe; fold 2", "probe; fold 3", "probe; mean of folds 1 to 3"]
+    values = {arm.pretext: column for arm, column in columns["probe; mean of folds 1 to 3"].rows.items()}
+    assert list(values) == ["random"]
+    (row,) = values["random"][0]
+    assert row.scores["top1"] == pytest.approx(0.3) and row.per_video is None
