@@ -15,7 +15,8 @@ from ssv.data.sequences.one import one
 from ssv.data.sequences.sequences import Sequences
 from ssv.data.sequences.vip import vip
 from ssv.data.sets.lookup import DataNotFound
-from ssv.evaluations.label_propagation import LabelPropagation
+from ssv.evaluations.label_propagation import LabelPropagation, _size
+from ssv.evaluations.tracking.presets import PRESETS
 from ssv.training.weights import weights_digest
 from tests.evaluations.fakes import trainer
 from tests.evaluations.sequences import (
@@ -243,6 +244,7 @@ def test_jhmdb_finds_joints_again(tmp_path):
     (tmp_path / "splits").mkdir()
     (tmp_path / "splits/wave_test_split1.txt").write_text("other.avi 1\nclip.avi 2 \n")
     data = Sequences(str(tmp_path), jhmdb, None, reader=None, seed=0)
+    assert np.array_equal(data.sequences()[0].points[0], cells.T * 8), "counted from 0"
     scores = run(data, topk=1)
     # The Gaussian of half a cell reaches the neighbours, so that a place is off by up to a fifth of a cell, 2 pixels.
     assert scores["pck_0.2"] == 1.0 and scores["copy_first"] < scores["pck_0.1"]
@@ -282,3 +284,44 @@ def test_bad_settings_are_one_line(change, words):
 def test_other_data_are_refused():
     with pytest.raises(ValueError, match="label propagation needs sequences .* data=davis2017"):
         tracking().run(Pixels(), object(), trainer())
+
+
+def test_presets_are_those_of_the_papers():
+    """The table of settings in the papers' code, once more and written out."""
+    short = {name: (r.context, r.pad, r.radius, r.shape, r.radius_on_first, r.topk) for name, r in PRESETS.items()}
+    assert short == {
+        "crw": (20, True, 12, "circle", False, 10),
+        "timecycle": (7, True, float("inf"), "circle", False, 5),
+        "vfs": (20, True, 12, "circle", True, 10),
+        "dino": (7, False, 12, "square", True, 5),
+    }
+    rest = {name: (r.per_frame, round(r.temperature, 4), r.minmax, r.size, r.multiple) for name, r in PRESETS.items()}
+    assert rest == {
+        "crw": (False, 0.05, False, None, 1),
+        "timecycle": (True, 0.0442, True, [480, 480], 1),
+        "vfs": (False, 0.07, True, None, 1),
+        "dino": (False, 0.1, True, 480, 64),
+    }
+    assert all(r.first and (r.stage, r.stride) == (3, 8) for r in PRESETS.values())
+
+
+def test_every_setting_changes_the_result_or_the_size_the_network_sees(tmp_path):
+    shown = np.random.default_rng(0).integers(0, 255, (8, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    data = davis_data(write_davis(tmp_path, {"a": bands(8)}, pictures=shown))
+    base = {"context": 2, "radius": 3, "topk": 2, "temperature": 0.1}
+    scores = [run(data, **base)["j_mean"]]
+    for change in ({"context": 4}, {"radius": 6}, {"topk": 6}, {"temperature": 2.0}, {"size": [128, 96]}):
+        scores.append(run(data, **{**base, **change})["j_mean"])
+    assert len(set(scores)) == len(scores)
+    for size, multiple, expected in ((96, 64, (128, 64)), (10, 64, (64, 64)), (None, 1, (HEIGHT, WIDTH))):
+        rules = PRESETS["dino"]._replace(size=size, multiple=multiple)
+        assert _size(rules, HEIGHT, WIDTH) == expected
+
+
+def test_features_of_another_window_are_other_features(tmp_path):
+    data, cache = davis_data(write_davis(tmp_path / "data", {"a": bands()})), str(tmp_path / "features")
+    torch.manual_seed(0)
+    backbone = ResNet3D(blocks=[1, 1, 1, 1], widths=[4, 4, 4, 4])
+    for window in (4, 8):
+        run(data, backbone, stage=3, stride=8, window=window, cache=cache)
+    assert len(list((tmp_path / "features").iterdir())) == 2
