@@ -39,7 +39,7 @@ def rebuilt(backbone: Backbone, overrides: Mapping[str, Any]) -> Backbone:
     Raises:
         ValueError: if the backbone has no such argument, or its weights do not fill what was asked for.
     """
-    like = next(backbone.parameters())
+    like = next(backbone.parameters(), torch.empty(0))  # one without weights is nowhere in particular
     with torch.random.fork_rng(devices=[]):
         refitted = refit(type(backbone), backbone.kwargs, backbone.state_dict(), overrides)
     return refitted.backbone.to(like.device, like.dtype).train(backbone.training)

@@ -118,12 +118,13 @@ def make_random(config: dict[str, Any], data: VideoDataModule) -> tuple[Path, Pa
     name = run_name(*parts.values(), config["run"]["tag"], seed=seed)
     folder = Path(config["outputs"]) / name
     described = {"name": name, **parts, "tag": config["run"]["tag"], "seed": seed}
+    file = folder / "backbone.pt"
+    clips = () if file.exists() else data.calibration(seed)  # a data set that is not there leaves no folder behind
     with claim(folder, {"backbone": config["backbone"], "seed": seed, "run": described}, wait=True):
-        file = folder / "backbone.pt"
         if not file.exists():
             torch.manual_seed(derive_seed(seed, "weights"))
             backbone = build_backbone(config)
-            recalibrate(backbone, data.calibration(seed), RECALIBRATION_BATCHES)
+            recalibrate(backbone, clips, RECALIBRATION_BATCHES)
             save_backbone(file, backbone, {**described, "steps": 0, "clips_seen": 0, "recalibrated": True})
             counts = {"step": 0, "steps": 0, "clips_seen": 0, "frames_seen": 0, "hours": 0.0}
             write_json(folder / "status.json", {"state": "finished", **counts, "message": ""})

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ssv.backbones.base import Backbone
 from ssv.backbones.rebuild import rebuilt
+from ssv.data.readers.base import VideoError
 from ssv.data.sequences.sequences import LabelledSequence, Sequences
 from ssv.evaluations.base import Evaluation
 from ssv.evaluations.features import progress
@@ -119,11 +120,7 @@ class LabelPropagation(Evaluation):
             )
         sequences = data.sequences()
         task = task_of(sequences)
-        network = (
-            rebuilt(backbone, {"last_stage": self.rules.stage, "spatial_stride": self.rules.stride})
-            if self.rules.stage
-            else backbone
-        )
+        network = _at_stage(backbone, self.rules)
         encode = frame_encoder(network, trainer, window=self.window)
         store = FeatureStore(
             self.cache,
@@ -153,6 +150,19 @@ class LabelPropagation(Evaluation):
         return task.scores() or {"frames": float(sum(counts))}
 
 
+def _at_stage(backbone: Backbone, rules: Rules) -> Backbone:
+    """The backbone up to the stage of the rules, at their stride."""
+    if not rules.stage:
+        return backbone
+    try:
+        return rebuilt(backbone, {"last_stage": rules.stage, "spatial_stride": rules.stride})
+    except ValueError as error:
+        raise ValueError(
+            f"evaluation.stage={rules.stage} and evaluation.stride={rules.stride} do not go with this backbone: {error}; "
+            "evaluation.stage=0 takes it as it is"
+        ) from error
+
+
 class _Row(NamedTuple):
     name: str
     frames: int
@@ -177,6 +187,8 @@ class _Tracker:
     def track(self, sequence: LabelledSequence, rows: list[_Row]) -> Iterator[None]:
         """Adds its row at the end."""
         started, count = time.perf_counter(), self.data.count(sequence)
+        if count < 2:
+            raise VideoError(sequence.frames[0], f"{count} frame: there is none to carry its labels to")
         first = next(self.data.frames(sequence))
         self.task.start(sequence, count, (first.shape[1], first.shape[2]))
         film = Film(self.out / "films" / f"{_file(sequence.name)}.mp4", self.data.rate(sequence)) if self.out else None

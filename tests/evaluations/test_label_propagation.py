@@ -169,6 +169,9 @@ def test_a_missing_mask_and_too_few_frames_are_one_line(tmp_path):
     data = davis_with(tmp_path / "gone", lambda masks, frames: (masks / "00002.png").unlink())
     with pytest.raises(DataNotFound, match="1 masks of a are missing: .*00002.png"):
         run(data)
+    data = davis_data(write_davis(tmp_path / "single", {"a": bands(1)}))
+    with pytest.raises(VideoError, match="00000.png: 1 frame: there is none to carry its labels to"):
+        run(data)
     data = davis_data(write_davis(tmp_path / "short", {"a": bands(2)}))
     with pytest.raises(VideoError, match="2 frames: the first and the last are not scored, needed are three or more"):
         run(data)
@@ -180,6 +183,14 @@ def test_a_first_mask_alone_is_tracked_and_not_scored(tmp_path):
             path.unlink()
 
     assert run(davis_with(tmp_path, only_first)) == {"frames": 6.0}
+
+
+def test_a_sequence_that_cannot_be_scored_is_not_left_out_in_silence(tmp_path):
+    root = write_davis(tmp_path, {"a": bands(), "b": bands()})
+    for path in sorted((root / "Annotations/480p/b").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(ValueError, match=r"1 of 2 sequences have labels in their first frame only \(first: b\)"):
+        run(davis_data(root))
 
 
 def test_masks_and_a_film_are_written(tmp_path):
@@ -325,3 +336,13 @@ def test_features_of_another_window_are_other_features(tmp_path):
     for window in (4, 8):
         run(data, backbone, stage=3, stride=8, window=window, cache=cache)
     assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+@pytest.mark.parametrize("change", [{"stage": 9}, {"stage": 3, "stride": 7}])
+def test_a_stage_that_is_not_there_names_the_setting(tmp_path, change):
+    data = davis_data(write_davis(tmp_path, {"a": bands()}))
+    backbone = ResNet3D(blocks=[1, 1, 1, 1], widths=[4, 4, 4, 4], time_local=True)
+    with pytest.raises(ValueError, match="evaluation.stage=. and evaluation.stride=. do not go with this backbone"):
+        run(data, backbone, **change)
+    with pytest.raises(ValueError, match="Pixels .* has no argument .*evaluation.stage=0 takes it as it is"):
+        run(data, stage=3)

@@ -87,8 +87,11 @@ class Sequences:
 
     def calibration(self, seed: int) -> Iterable[Clips]:
         """The first frames of each sequence as clips (1,1,3,T,H,W), to measure the statistics of batch norms on."""
+        return self._clips(self.sequences())
+
+    def _clips(self, sequences: list[LabelledSequence]) -> Iterator[Clips]:
         length, side = CALIBRATION
-        for row, sequence in enumerate(self.sequences()):
+        for row, sequence in enumerate(sequences):
             frames = [frame for _, frame in zip(range(length), self.frames(sequence))]
             height, width = frames[0].shape[1:]
             size = max(1, round(side * width / min(height, width))), max(1, round(side * height / min(height, width)))

@@ -57,7 +57,17 @@ class Task(Protocol):
 
 
 def task_of(sequences: list[LabelledSequence]) -> Task:
-    """For the kind that all of the sequences are."""
+    """For the kind that all of the sequences are.
+
+    Raises:
+        ValueError: if they are of several kinds, or only some of them can be scored.
+    """
+    first_only = [s.name for s in sequences if len(s.points if isinstance(s, PointSequence) else s.masks) == 1]
+    if first_only and len(first_only) < len(sequences):
+        raise ValueError(
+            f"{len(first_only)} of {len(sequences)} sequences have labels in their first frame only (first: "
+            f"{first_only[0]}) and would be missing from the scores; complete their labels, or take them off the list"
+        )
     if all(isinstance(sequence, ObjectSequence) for sequence in sequences):
         return ObjectTask()
     if all(isinstance(sequence, PartSequence) for sequence in sequences):
