@@ -1,0 +1,158 @@
+"""Shuffle and Learn: are these three frames in order? (Misra, Zitnick, Hebert, ECCV 2016)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssv.backbones.base import Backbone
+from ssv.ops.photometric import normalise
+from ssv.ops.resample import take_frames
+from ssv.ops.tuples import TUPLES, choose, frame_differences, shot_numbers
+from ssv.pretexts.base import Pretext
+from ssv.types import Clips, PretextOutput
+
+# What stands in for the random numbers of `choose` in eval mode: the middle of everything, and a farther frame before.
+MIDDLES = (0.5, 0.5, 0.5, 0.5, 0.0, 0.1)
+
+
+class OrderVerification(Pretext):
+    """Tells three frames in order, forwards or backwards, from those whose middle frame lies outside the other two.
+
+    Each window makes four tuples with the same first and last frame, one of them in order: the paper's 25 %.
+
+    Not done: the paper drops tuples whose middle frame looks like the wrong one (a squared difference of pixels, whose
+    limit depends on the data), so motion that repeats gives some wrong answers here.
+
+    Args:
+        backbone: ``time_local`` for ``form="frames"``; any for ``form="clip"``.
+        form: "frames" is the paper's: one tower for each frame, three features side by side. "clip" shows the three
+            frames as a clip, for a backbone with kernels in time.
+        frames: W, frames of the window the loader hands over.
+        max_span: seconds from first to last frame at most; the paper's 60 frames at 25 per second.
+        min_distance: seconds a wrong middle frame lies outside at least; the paper's 15 frames.
+        motion: draw tuples by how much frames differ from their neighbours. The paper weighs by optical flow, which
+            is costly; differences also grow with contrast and changes of light.
+        cut: share of a histogram that changes at a shot cut, above which no tuple crosses it; 1 looks for none.
+        hidden: units of the head's hidden layer; 0 is a linear head.
+        reverse: probability of a tuple to be shown backwards; its answer stays.
+    """
+
+    is_temporal = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        form: str = "frames",
+        frames: int = 31,
+        max_span: float = 2.4,
+        min_distance: float = 0.6,
+        motion: bool = True,
+        cut: float = 0.5,
+        hidden: int = 512,
+        reverse: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if form not in ("frames", "clip"):
+            raise ValueError(f"pretext.form must be frames or clip, got {form!r}")
+        if form == "frames" and not backbone.time_local:
+            raise ValueError("pretext.form=frames needs a backbone of single frames; set backbone.time_local=true")
+        if max_span <= 0 or min_distance <= 0:
+            raise ValueError(
+                f"pretext.max_span and pretext.min_distance are seconds above 0, got {max_span} and {min_distance}"
+            )
+        if hidden < 0:
+            raise ValueError(f"pretext.hidden must be 0 (a linear head) or more, got {hidden}")
+        self.backbone = backbone
+        inputs = backbone.out_channels * (3 if form == "frames" else 1)
+        # The paper's head is linear. In a sum of three terms only the middle frame's can tell tuples of one window
+        # apart, whatever the outer two are: a linear head cannot compare, so a hidden layer is the default.
+        self.head = (
+            nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+            if hidden
+            else (nn.Linear(inputs, 2))
+        )
+        self.form, self.frames, self.max_span, self.min_distance = form, frames, max_span, min_distance
+        self.motion, self.cut, self.reverse = motion, cut, reverse
+
+    def forward(self, clips: Clips) -> PretextOutput:
+        """Ask four tuples of every window: B windows make 4*B questions, a quarter of them in order."""
+        self._check(clips)
+        pixels = clips.pixels[:, 0]
+        chosen, is_found, order = self.ask(pixels, clips.seconds[:, 0])
+        logits = self.order_logits(take_frames(pixels, chosen), order).flatten(0, 1)
+        in_order = (torch.arange(len(TUPLES), device=pixels.device) == 0).long().repeat(len(pixels))
+        is_asked = is_found.repeat_interleave(len(TUPLES))
+        losses = F.cross_entropy(logits, in_order, reduction="none")  # no class weights, as in the paper
+        loss = (losses * is_asked).sum() / is_asked.sum().clamp(min=1)
+        return PretextOutput(loss, _score(logits.detach(), in_order, is_asked))
+
+    def ask(self, pixels: Tensor, seconds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The questions of uint8 windows (B,C,W,H,W') with their times (B,W).
+
+        Returns:
+            int64 (B,6), frames of each window that take part; bool (B,), False where cuts leave no room and nothing
+            is asked; int64 (B,4,3), for each tuple which of the six frames it shows, the first tuple being in order.
+        """
+        batch, device = len(pixels), pixels.device
+        shots = shot_numbers(pixels, threshold=self.cut)
+        motion = frame_differences(pixels) if self.motion else torch.zeros_like(seconds[:, 1:])
+        u = (
+            torch.rand(batch, 6, device=device)
+            if self.training
+            else torch.tensor(MIDDLES, device=device).repeat(batch, 1)
+        )
+        chosen, is_found = choose(seconds, shots, motion, u=u, max_span=self.max_span, min_distance=self.min_distance)
+        order = torch.tensor(TUPLES, device=device).expand(batch, -1, -1)
+        if self.training:
+            is_reversed = torch.rand(batch, len(TUPLES), device=device) < self.reverse
+            order = torch.where(is_reversed[..., None], order.flip(2), order)
+        return chosen, is_found, order
+
+    def order_logits(self, pixels: Tensor, order: Tensor) -> Tensor:
+        """Two logits a tuple, wrong and in order, float32 (B,4,2).
+
+        Args:
+            pixels: uint8 (B,C,6,H,W'), the frames that take part.
+            order: int64 (B,4,3), which of them each tuple shows.
+        """
+        frames = normalise(pixels, self.backbone.mean, self.backbone.std)
+        batch, tuples = order.shape[:2]
+        if self.form == "frames":
+            # Every frame passes once, whatever the number of tuples it is in.
+            features = self.backbone(frames).mean((3, 4)).transpose(1, 2)  # (B,6,D)
+            rows = torch.arange(batch, device=order.device)[:, None, None]
+            pooled = features[rows, order].flatten(2)  # (B,4,3D)
+        else:
+            shown = take_frames(frames.repeat_interleave(tuples, 0), order.flatten(0, 1))
+            pooled = self.backbone(shown).mean((2, 3, 4)).view(batch, tuples, -1)
+        logits: Tensor = self.head(pooled).float()
+        return logits
+
+    def _check(self, clips: Clips) -> None:
+        if clips.pixels.dtype != torch.uint8 or clips.pixels.ndim != 6:
+            raise ValueError(
+                f"order_verification needs uint8 clips (B,V,C,T,H,W), got {clips.pixels.dtype} "
+                f"{tuple(clips.pixels.shape)}"
+            )
+        if clips.pixels.shape[1] != 1 or clips.pixels.shape[3] != self.frames:
+            raise ValueError(
+                f"order_verification with frames={self.frames} needs 1 view of {self.frames} frames, got "
+                f"{clips.pixels.shape[1]} of {clips.pixels.shape[3]}; set data.sampler.views=1 "
+                f"data.sampler.frames={self.frames}"
+            )
+
+
+def _score(logits: Tensor, in_order: Tensor, is_asked: Tensor) -> dict[str, Tensor]:
+    """``accuracy`` is the mean over the two answers; of all tuples alike, answering "wrong" always gives 0.75."""
+    is_right = (logits.argmax(1) == in_order) & is_asked
+    counts = is_asked.sum().clamp(min=1)
+    of_each = [(is_right & (in_order == k)).sum() / (is_asked & (in_order == k)).sum().clamp(min=1) for k in (0, 1)]
+    return {
+        "accuracy": torch.where(is_asked.any(), (of_each[0] + of_each[1]) / 2, 0.5),  # nothing asked, nothing known
+        "chance": torch.tensor(0.5),
+        "plain_accuracy": is_right.sum() / counts,
+        "windows_left_out": 1 - is_asked.float().mean(),
+    }
