@@ -1,5 +1,7 @@
 """Label propagation from files to scores: perfect and useless features, damaged input, what is written."""
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from ssv.data.sequences.sequences import Sequences
 from ssv.data.sequences.vip import vip
 from ssv.data.sets.lookup import DataNotFound
 from ssv.evaluations.label_propagation import LabelPropagation, _size
+from ssv.evaluations.tracking import store
 from ssv.evaluations.tracking.presets import PRESETS
 from ssv.training.weights import weights_digest
 from tests.evaluations.fakes import trainer
@@ -221,6 +224,24 @@ def test_features_are_computed_once_for_all_settings(tmp_path):
     run(davis_data(root), counting, cache=cache)
     assert counting.frames == 18
     assert not list((tmp_path / "features").glob(".*"))
+
+
+def test_a_folder_that_cannot_be_written_costs_the_cache_and_nothing_else(tmp_path, caplog):
+    data = davis_data(write_davis(tmp_path / "data", {"a": bands()}))
+    (tmp_path / "file").touch()
+    assert run(data, cache=str(tmp_path / "file" / "features"))["jf_mean"] == 1.0
+    assert "features are not kept in" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_costs_the_cache_and_nothing_else(tmp_path, caplog, monkeypatch):
+    def full(path, shape):
+        return Path("/dev/full").open("wb")
+
+    monkeypatch.setattr(store, "_start", full)
+    data = davis_data(write_davis(tmp_path / "data", {"a": bands()}))
+    assert run(data, cache=str(tmp_path / "features"))["jf_mean"] == 1.0
+    assert caplog.text.count("features are not kept in") == 1 and "No space left" in caplog.text
 
 
 def test_vip_counts_classes_over_all_videos(tmp_path):

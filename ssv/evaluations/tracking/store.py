@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -40,33 +42,29 @@ class FeatureStore:
         yield from self._written(file, count, compute())
 
     def _written(self, file: Path, count: int, source: Iterator[Tensor]) -> Iterator[Tensor]:
+        # Written in order, not through a memory map: on a full disk that ends in a bus error.
         partial = file.with_name(f".{file.stem}.{os.getpid()}.npy")
-        stored: np.ndarray | None = None
+        output: IO[bytes] | None = None
         try:
             for number, features in enumerate(source):
-                if number == 0:
-                    stored = self._open(partial, (count, *features.shape))
-                if stored is not None:
-                    stored[number] = features.cpu().numpy()
+                try:
+                    if number == 0:
+                        output = _start(partial, (count, *features.shape))
+                    if output is not None:
+                        output.write(features.cpu().contiguous().numpy().tobytes())
+                        output.flush()
+                except OSError as error:
+                    log.warning("features are not kept in %s: %s", partial.parent, error.strerror)
+                    _abandon(output)
+                    output = None
                 yield features
-            if isinstance(stored, np.memmap):
-                stored.flush()
+            if output is not None:
+                output.close()
                 partial.replace(file)
         finally:
-            partial.unlink(missing_ok=True)
-
-    def _open(self, partial: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-        try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            size = 4 * int(np.prod(shape))
-            with partial.open("wb") as file:
-                # A memory map over a full disk ends in a bus error; claimed beforehand, in one line.
-                os.posix_fallocate(file.fileno(), 0, size + 4096)
-            return np.lib.format.open_memmap(partial, "w+", np.float32, shape)
-        except OSError as error:
-            log.warning("features are not kept: %s needs %.1f GB (%s)", partial.parent, size / 1e9, error.strerror)
-            partial.unlink(missing_ok=True)
-            return None
+            _abandon(output)
+            with contextlib.suppress(OSError):  # there may be no such folder
+                partial.unlink()
 
     def _key(self, paths: Sequence[str]) -> str:
         digest = hashlib.blake2b(repr(self.identity).encode(), digest_size=12)
@@ -74,3 +72,18 @@ class FeatureStore:
             known = os.stat(path)
             digest.update(f"{os.path.abspath(path)} {known.st_size} {known.st_mtime_ns}".encode())
         return digest.hexdigest()
+
+
+def _start(path: Path, shape: tuple[int, ...]) -> IO[bytes]:
+    """A file that is an array once float32 numbers of that shape follow."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    output = path.open("wb")
+    np.lib.format.write_array_header_1_0(output, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return output
+
+
+def _abandon(output: IO[bytes] | None) -> None:
+    """Closes what may not be whole; what is still in its buffer is of no use."""
+    if output is not None:
+        with contextlib.suppress(OSError):
+            output.close()
