@@ -35,6 +35,22 @@ def frame_differences(pixels: Tensor) -> Tensor:
     return values.diff(dim=2).abs().mean((1, 3, 4))
 
 
+def squared_differences(pixels: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """How unlike two frames of each window look: mean squared difference of their 0..255 values.
+
+    Args:
+        pixels: uint8 (B,C,W,H,W').
+        one: int64 (B,n), frames of each window.
+        other: int64 (B,n).
+
+    Returns:
+        float32 (B,n).
+    """
+    values = thin(pixels).transpose(1, 2).float()  # (B,W,C,h,w)
+    rows = torch.arange(len(values), device=values.device)[:, None]
+    return (values[rows, one] - values[rows, other]).square().mean((2, 3, 4))
+
+
 def shot_numbers(pixels: Tensor, *, threshold: float) -> Tensor:
     """Number of the shot each frame belongs to, int64 (B,W).
 

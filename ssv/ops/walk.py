@@ -6,6 +6,7 @@ walker at node n goes next.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ def transitions(
     temperature: float,
     dropout: float = 0.0,
     dropout_mode: str = "independent",
+    balanced: bool = False,
     draws: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Steps from the nodes of one frame to those of another and back, (B,N,N) each, of (B,D,N) twice; rows sum to 1.
@@ -51,6 +53,7 @@ def transitions(
         dropout: probability of each edge to be cut before the softmax, so that the others share what it had.
         dropout_mode: ``independent``: each direction draws its own edges. ``released``: the way back also lacks the
             edges cut on the way out, and so loses 1 - (1 - dropout)^2 of them: the released code writes into a view.
+        balanced: `sinkhorn` in place of the softmax.
         draws: uniform float (2,B,N,N) of the way out and the way back in place of drawn ones; an edge is cut where its
             draw is below ``dropout``. Edges of the way back are indexed (node of ``end``, node of ``start``).
     """
@@ -61,7 +64,42 @@ def transitions(
         if dropout_mode == "released":
             cut_back = cut_back | cut_out.transpose(1, 2)
         out, back = out.masked_fill(cut_out, DROPPED), back.masked_fill(cut_back, DROPPED)
+    if balanced:
+        return sinkhorn(out / temperature), sinkhorn(back / temperature)
     return (out / temperature).softmax(-1), (back / temperature).softmax(-1)
+
+
+def sinkhorn(logits: Tensor, *, tolerance: float = 0.01, rounds: int = 100) -> Tensor:
+    """Rows of exp(``logits``) (...,N,N) that sum to 1 while columns do so too, up to ``tolerance``.
+
+    Rows and columns are normalised in turn, in logarithms, at most ``rounds`` times (Sinkhorn and Knopp, 1967; limits
+    as in ajabri/videowalk); rows last. Nodes then cannot all lead to one: each is reached as often as it is left.
+    """
+    steps = logits.log_softmax(-1)
+    for _ in range(rounds):
+        reached = steps.logsumexp(-2, keepdim=True)
+        if float((reached.detach().exp() - 1).abs().max()) < tolerance:
+            break
+        steps = (steps - reached).log_softmax(-1)
+    return steps.exp()
+
+
+@torch.no_grad()
+def transition_entropy(nodes: Tensor, *, temperature: float) -> Tensor:
+    """How undecided single steps are: their mean entropy over log N, from 0 (sure) to 1 (anywhere). No edge is cut.
+
+    Args:
+        nodes: float (B,D,T,N), of length 1 over D.
+        temperature: of the `transitions`, there and back.
+    """
+    nodes = nodes.to(torch.promote_types(nodes.dtype, torch.float32))
+    with torch.autocast(nodes.device.type, enabled=False):
+        entropies = [
+            torch.special.entr(step).sum(-1).mean()
+            for t in range(nodes.shape[2] - 1)
+            for step in transitions(nodes[:, :, t], nodes[:, :, t + 1], temperature=temperature)
+        ]
+        return torch.stack(entropies).mean() / math.log(max(2, nodes.shape[-1]))
 
 
 def round_trips(
@@ -70,6 +108,7 @@ def round_trips(
     temperature: float,
     dropout: float = 0.0,
     dropout_mode: str = "independent",
+    balanced: bool = False,
     flip: bool = False,
     draws: Tensor | None = None,
 ) -> Iterator[Tensor]:
@@ -83,6 +122,7 @@ def round_trips(
         temperature: of the `transitions`, as the next two.
         dropout: probability of each edge to be cut.
         dropout_mode: ``independent`` or ``released``.
+        balanced: `sinkhorn` in place of the softmax; in none of the published results.
         flip: multiply in reversed order, each new factor on the left. The released code calls it a bug, and off.
         draws: uniform float (T-1,2,B,N,N) in place of drawn ones.
 
@@ -95,7 +135,7 @@ def round_trips(
         raise ValueError(f"dropout is the share of edges to cut, 0 <= dropout < 1, got {dropout}")
     if dropout_mode not in ("independent", "released"):
         raise ValueError(f"dropout_mode is independent or released, got {dropout_mode!r}")
-    return _palindromes(nodes, temperature, dropout, dropout_mode, flip, draws)
+    return _palindromes(nodes, temperature, dropout, dropout_mode, balanced, flip, draws)
 
 
 def walk_loss(
@@ -104,6 +144,7 @@ def walk_loss(
     temperature: float,
     dropout: float = 0.0,
     dropout_mode: str = "independent",
+    balanced: bool = False,
     flip: bool = False,
     draws: Tensor | None = None,
 ) -> Walk:
@@ -115,7 +156,13 @@ def walk_loss(
     losses, accuracies = [], []
     with torch.autocast(nodes.device.type, enabled=False):
         trips = round_trips(
-            nodes, temperature=temperature, dropout=dropout, dropout_mode=dropout_mode, flip=flip, draws=draws
+            nodes,
+            temperature=temperature,
+            dropout=dropout,
+            dropout_mode=dropout_mode,
+            balanced=balanced,
+            flip=flip,
+            draws=draws,
         )
         for trip in trips:
             home = torch.arange(trip.shape[-1], device=trip.device).expand(trip.shape[:2])
@@ -126,7 +173,7 @@ def walk_loss(
 
 
 def _palindromes(
-    nodes: Tensor, temperature: float, dropout: float, mode: str, flip: bool, draws: Tensor | None
+    nodes: Tensor, temperature: float, dropout: float, mode: str, balanced: bool, flip: bool, draws: Tensor | None
 ) -> Iterator[Tensor]:
     way_out, way_back = None, None
     for t in range(nodes.shape[2] - 1):
@@ -136,6 +183,7 @@ def _palindromes(
             temperature=temperature,
             dropout=dropout,
             dropout_mode=mode,
+            balanced=balanced,
             draws=None if draws is None else draws[t],
         )
         if way_out is None or way_back is None:

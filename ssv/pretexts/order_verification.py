@@ -7,23 +7,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssv.backbones.base import Backbone
+from ssv.ops.flow import flow_magnitudes
 from ssv.ops.photometric import normalise
 from ssv.ops.resample import take_frames
-from ssv.ops.tuples import TUPLES, choose, frame_differences, shot_numbers
+from ssv.ops.tuples import (
+    AFTER,
+    BEFORE,
+    BETWEEN,
+    OUTSIDE,
+    TUPLES,
+    choose,
+    frame_differences,
+    shot_numbers,
+    squared_differences,
+)
 from ssv.pretexts.base import Pretext
 from ssv.types import Clips, PretextOutput
 
 # What stands in for the random numbers of `choose` in eval mode: the middle of everything, and a farther frame before.
 MIDDLES = (0.5, 0.5, 0.5, 0.5, 0.0, 0.1)
 
+TRIES = 10
+"""How often frames of a window are drawn again because the wrong middle frame looks like the right one."""
+
 
 class OrderVerification(Pretext):
     """Tells three frames in order, forwards or backwards, from those whose middle frame lies outside the other two.
 
     Each window makes four tuples with the same first and last frame, one of them in order: the paper's 25 %.
-
-    Not done: the paper drops tuples whose middle frame looks like the wrong one (a squared difference of pixels, whose
-    limit depends on the data), so motion that repeats gives some wrong answers here.
 
     Args:
         backbone: ``time_local`` for ``form="frames"``; any for ``form="clip"``.
@@ -32,8 +43,10 @@ class OrderVerification(Pretext):
         frames: W, frames of the window the loader hands over.
         max_span: seconds from first to last frame at most; the paper's 60 frames at 25 per second.
         min_distance: seconds a wrong middle frame lies outside at least; the paper's 15 frames.
-        motion: draw tuples by how much frames differ from their neighbours. The paper weighs by optical flow, which
-            is costly; differences also grow with contrast and changes of light.
+        motion: what tuples are drawn by: "flow" is the paper's optical flow, by OpenCV on the CPU; "difference" of
+            neighbouring frames is free, but grows with contrast and changes of light too; "none" draws uniformly.
+        alike: mean squared difference of the pixels (0..255) of a right and a wrong middle frame below which the two
+            look alike and other frames are drawn; windows where that keeps failing are left out. 0 asks all.
         cut: share of a histogram that changes at a shot cut, above which no tuple crosses it; 1 looks for none.
         hidden: units of the head's hidden layer; 0 is a linear head.
         reverse: probability of a tuple to be shown backwards; its answer stays.
@@ -49,7 +62,8 @@ class OrderVerification(Pretext):
         frames: int = 31,
         max_span: float = 2.4,
         min_distance: float = 0.6,
-        motion: bool = True,
+        motion: str = "difference",
+        alike: float = 10.0,
         cut: float = 0.5,
         hidden: int = 512,
         reverse: float = 0.5,
@@ -63,6 +77,10 @@ class OrderVerification(Pretext):
             raise ValueError(
                 f"pretext.max_span and pretext.min_distance are seconds above 0, got {max_span} and {min_distance}"
             )
+        if motion not in MOTIONS:
+            raise ValueError(f"pretext.motion must be one of {', '.join(MOTIONS)}, got {motion!r}")
+        if alike < 0:
+            raise ValueError(f"pretext.alike is a squared difference of pixels, 0 or more, got {alike}")
         if hidden < 0:
             raise ValueError(f"pretext.hidden must be 0 (a linear head) or more, got {hidden}")
         self.backbone = backbone
@@ -75,7 +93,7 @@ class OrderVerification(Pretext):
             else (nn.Linear(inputs, 2))
         )
         self.form, self.frames, self.max_span, self.min_distance = form, frames, max_span, min_distance
-        self.motion, self.cut, self.reverse = motion, cut, reverse
+        self.motion, self.alike, self.cut, self.reverse = motion, alike, cut, reverse
 
     def forward(self, clips: Clips) -> PretextOutput:
         """Ask four tuples of every window: B windows make 4*B questions, a quarter of them in order."""
@@ -93,23 +111,33 @@ class OrderVerification(Pretext):
         """The questions of uint8 windows (B,C,W,H,W') with their times (B,W).
 
         Returns:
-            int64 (B,6), frames of each window that take part; bool (B,), False where cuts leave no room and nothing
-            is asked; int64 (B,4,3), for each tuple which of the six frames it shows, the first tuple being in order.
+            int64 (B,6), frames of each window that take part; bool (B,), False where nothing is asked, because cuts
+            leave no room or wrong middle frames look like the right one; int64 (B,4,3), for each tuple which of the six frames it shows, the first tuple being in order.
         """
         batch, device = len(pixels), pixels.device
-        shots = shot_numbers(pixels, threshold=self.cut)
-        motion = frame_differences(pixels) if self.motion else torch.zeros_like(seconds[:, 1:])
-        u = (
-            torch.rand(batch, 6, device=device)
-            if self.training
-            else torch.tensor(MIDDLES, device=device).repeat(batch, 1)
-        )
-        chosen, is_found = choose(seconds, shots, motion, u=u, max_span=self.max_span, min_distance=self.min_distance)
+        shots, motion = shot_numbers(pixels, threshold=self.cut), MOTIONS[self.motion](pixels)
+        chosen = torch.zeros(batch, len(MIDDLES), dtype=torch.long, device=device)
+        is_found = torch.zeros(batch, dtype=torch.bool, device=device)
+        for _ in range(TRIES if self.training else 1):
+            u = torch.rand(batch, 6, device=device) if self.training else _middles(batch, device)
+            tried, has_room = choose(
+                seconds, shots, motion, u=u, max_span=self.max_span, min_distance=self.min_distance
+            )
+            chosen = torch.where(is_found[:, None], chosen, tried)
+            is_found = is_found | (has_room & self._look_apart(pixels, tried))
+            if bool(is_found.all()):
+                break
         order = torch.tensor(TUPLES, device=device).expand(batch, -1, -1)
         if self.training:
             is_reversed = torch.rand(batch, len(TUPLES), device=device) < self.reverse
             order = torch.where(is_reversed[..., None], order.flip(2), order)
         return chosen, is_found, order
+
+    def _look_apart(self, pixels: Tensor, chosen: Tensor) -> Tensor:
+        """Whether no wrong middle frame looks like the right one, bool (B,); section 3 of the paper."""
+        wrong = chosen[:, [BEFORE, AFTER, OUTSIDE]]
+        right = chosen[:, [BETWEEN]].expand_as(wrong)
+        return (squared_differences(pixels, wrong, right) >= self.alike).all(1)
 
     def order_logits(self, pixels: Tensor, order: Tensor) -> Tensor:
         """Two logits a tuple, wrong and in order, float32 (B,4,2).
@@ -143,6 +171,17 @@ class OrderVerification(Pretext):
                 f"{clips.pixels.shape[1]} of {clips.pixels.shape[3]}; set data.sampler.views=1 "
                 f"data.sampler.frames={self.frames}"
             )
+
+
+def _no_motion(pixels: Tensor) -> Tensor:
+    return torch.zeros(len(pixels), pixels.shape[2] - 1, device=pixels.device)
+
+
+MOTIONS = {"difference": frame_differences, "flow": flow_magnitudes, "none": _no_motion}
+
+
+def _middles(batch: int, device: torch.device) -> Tensor:
+    return torch.tensor(MIDDLES, device=device).repeat(batch, 1)
 
 
 def _score(logits: Tensor, in_order: Tensor, is_asked: Tensor) -> dict[str, Tensor]:

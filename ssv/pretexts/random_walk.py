@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ssv.backbones.base import Backbone
 from ssv.ops.photometric import normalise
-from ssv.ops.walk import walk_loss
+from ssv.ops.walk import transition_entropy, walk_loss
 from ssv.pretexts.base import Pretext
 from ssv.types import Clips, PretextOutput
 
@@ -44,6 +44,7 @@ class RandomWalk(Pretext):
         dropout: probability of each edge to be cut.
         dropout_mode: ``independent``: both directions draw for themselves, in training only; ``released``: as in the
             released code, where the way back lacks the edges cut on the way out too, in eval mode as well.
+        balanced: transitions that also reach every node equally often (Sinkhorn and Knopp); not in the published runs.
         flip: multiply the transitions in reversed order, a switch of the released code that it calls a bug.
     """
 
@@ -66,6 +67,7 @@ class RandomWalk(Pretext):
         temperature: float = 0.05,
         dropout: float = 0.1,
         dropout_mode: str = "independent",
+        balanced: bool = False,
         flip: bool = False,
     ) -> None:
         super().__init__()
@@ -89,19 +91,29 @@ class RandomWalk(Pretext):
         self.frames, self.size, self.nodes, self.patch, self.stride = frames, size, nodes, patch, stride
         self.frame_crop = _ranges(frame_area, frame_aspect, "frame")
         self.patch_crop = _ranges(patch_area, patch_aspect, "patch")
-        self.temperature, self.dropout, self.dropout_mode, self.flip = temperature, dropout, dropout_mode, flip
+        self.temperature, self.dropout, self.dropout_mode = temperature, dropout, dropout_mode
+        self.balanced, self.flip = balanced, flip
 
     def forward(self, clips: Clips) -> PretextOutput:
-        """Walk through every clip; ``accuracy`` is the longest walk's, ``accuracy_r<i>`` that of i+1 steps out."""
+        """Walk through every clip; ``accuracy`` is the longest walk's, ``accuracy_r<i>`` that of i+1 steps out.
+
+        ``affinity_entropy`` is that of single steps, from 0 (sure) to 1 (anywhere).
+        """
         self._check(clips)
         frames = normalise(clips.pixels[:, 0], self.backbone.mean, self.backbone.std)
         nodes = self.map_nodes(self._frames(frames)) if self.nodes == "map" else self.patch_nodes(self._patches(frames))
         # The released code cuts edges in eval mode as well; its own evaluation never runs this loss.
         dropout = self.dropout if self.training or self.dropout_mode == "released" else 0.0
         walk = walk_loss(
-            nodes, temperature=self.temperature, dropout=dropout, dropout_mode=self.dropout_mode, flip=self.flip
+            nodes,
+            temperature=self.temperature,
+            dropout=dropout,
+            dropout_mode=self.dropout_mode,
+            balanced=self.balanced,
+            flip=self.flip,
         )
         metrics = {"accuracy": walk.accuracies[-1], "chance": torch.tensor(1 / nodes.shape[-1])}
+        metrics["affinity_entropy"] = transition_entropy(nodes, temperature=self.temperature)
         for i, (loss, accuracy) in enumerate(zip(walk.losses.detach(), walk.accuracies, strict=True), start=1):
             metrics |= {f"loss_r{i}": loss, f"accuracy_r{i}": accuracy}
         return PretextOutput(walk.loss, metrics)

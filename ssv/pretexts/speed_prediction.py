@@ -77,6 +77,22 @@ class SpeedPrediction(Pretext):
 
     def speed_logits(self, pixels: Tensor) -> Tensor:
         """One logit for each speed, float32 (B,K), of uint8 clips (B,C,T,H,W)."""
+        # Space first: one fast region decides, however small. Time second: every moment has a say.
+        pooled = self._features(pixels).amax(dim=(3, 4)).mean(dim=2)
+        logits: Tensor = self.head(pooled).float()
+        return logits
+
+    def speed_maps(self, pixels: Tensor) -> Tensor:
+        """The logits of every place by itself, float32 (B,K,t,h,w): where a clip looks fast (section 3.2).
+
+        The head's weights on the map that was never pooled, as class activation maps are made. Training saw only the
+        maxima of this map, so expect noise where nothing moves.
+        """
+        maps: Tensor = self.head(self._features(pixels).movedim(1, -1)).float()
+        return maps.movedim(-1, 1)
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        """The backbone's map of uint8 clips (B,C,T,H,W), resized to this step's side; (B,D,t,h,w)."""
         side = self._side()
         frames = normalise(pixels, self.backbone.mean, self.backbone.std)
         if frames.shape[-2:] != (side, side):
@@ -84,11 +100,8 @@ class SpeedPrediction(Pretext):
             flat = frames.transpose(1, 2).flatten(0, 1)  # (B,C,T,H,W) -> (B*T,C,H,W)
             flat = F.interpolate(flat, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
             frames = flat.view(len(pixels), -1, *flat.shape[1:]).transpose(1, 2)
-        features = self.backbone(frames)
-        # Space first: one fast region decides, however small. Time second: every moment has a say.
-        pooled = features.amax(dim=(3, 4)).mean(dim=2)
-        logits: Tensor = self.head(pooled).float()
-        return logits
+        features: Tensor = self.backbone(frames)
+        return features
 
     def _play(self, pixels: Tensor, seconds: Tensor, which: int) -> Tensor:
         """The window played at one of the speeds, (B,C,W,H,W') -> (B,C,T,H,W')."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssv.ops.walk import round_trips, transitions, walk_loss
+from ssv.ops.walk import round_trips, sinkhorn, transition_entropy, transitions, walk_loss
 from tests.oracles import draw
 
 PUBLISHED = json.loads(Path(__file__).with_name("walk.json").read_text())["loss"]
@@ -194,3 +194,53 @@ def test_refuses_in_one_line(frames, given, message):
     with pytest.raises(ValueError, match=message) as error:
         round_trips(some_nodes(frames=frames), temperature=0.05, **given)
     assert "\n" not in str(error.value)
+
+
+def test_entropy_of_steps_against_sums():
+    nodes = torch.nn.functional.normalize(torch.randn(2, 8, 4, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    total = 0.0
+    for t in range(3):
+        for start, end in ((t, t + 1), (t + 1, t)):
+            for b in range(2):
+                for n in range(5):
+                    scores = [math.exp(float(nodes[b, :, start, n] @ nodes[b, :, end, m]) / 0.3) for m in range(5)]
+                    total -= sum(x / sum(scores) * math.log(x / sum(scores)) for x in scores)
+    expected = total / (3 * 2 * 2 * 5) / math.log(5)
+    assert float(transition_entropy(nodes, temperature=0.3)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_entropy_of_steps_is_1_where_all_nodes_are_alike_and_0_where_steps_are_sure():
+    alike = torch.ones(1, 4, 3, 6) / 2
+    assert float(transition_entropy(alike, temperature=0.05)) == pytest.approx(1, abs=1e-6)
+    apart = torch.eye(6)[None, :, None].expand(1, 6, 3, 6)
+    assert float(transition_entropy(apart, temperature=0.01)) == pytest.approx(0, abs=1e-6)
+    assert float(transition_entropy(torch.ones(1, 4, 3, 1) / 2, temperature=0.05)) == 0, "a single node"
+
+
+def test_balanced_steps_are_those_of_normalising_in_turn():
+    logits = 3 * torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = logits.exp()
+    expected = expected / expected.sum(-1, keepdim=True)
+    while (expected.sum(-2) - 1).abs().max() >= 0.01:
+        expected = expected / expected.sum(-2, keepdim=True)
+        expected = expected / expected.sum(-1, keepdim=True)
+    torch.testing.assert_close(sinkhorn(logits), expected)
+
+
+def test_balanced_steps_leave_and_reach_every_node_equally_often_though_one_attracts():
+    start = torch.nn.functional.normalize(torch.randn(1, 8, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    end = torch.nn.functional.normalize(start + 2 * start[:, :, :1], dim=1)
+    out, back = transitions(start, end, temperature=0.2, balanced=True)
+    plain, _ = transitions(start, end, temperature=0.2)
+    assert float((plain.sum(-2) - 1).abs().max()) > 0.1
+    for steps in (out, back):
+        assert float((steps.sum(-1) - 1).abs().max()) < 1e-5 and float((steps.sum(-2) - 1).abs().max()) < 0.01
+
+
+def test_balanced_walks_have_gradients_and_survive_cut_edges():
+    nodes = some_nodes(frames=4).requires_grad_()
+    torch.manual_seed(0)
+    walk = walk_loss(nodes, temperature=0.05, dropout=0.3, balanced=True)
+    walk.loss.backward()
+    assert walk.loss.isfinite() and nodes.grad.isfinite().all() and nodes.grad.abs().sum() > 0
+    assert walk.loss != walk_loss(nodes, temperature=0.05).loss

@@ -147,6 +147,8 @@ def test_a_window_of_many_shots_is_left_out_and_counted():
         ({"max_span": 0}, "max_span"),
         ({"min_distance": -1}, "min_dist"),
         ({"hidden": -1}, "hid"),
+        ({"motion": True}, "motion"),
+        ({"alike": -1}, "alike"),
     ],
 )
 def test_wrong_arguments_name_their_key(options, key):
@@ -162,3 +164,39 @@ def test_frames_need_a_backbone_of_single_frames():
 def test_a_window_too_short_in_seconds_names_the_key():
     with pytest.raises(ValueError, match=r"data\.sampler\.seconds"):
         make()(clips(2, step=0.04))
+
+
+def test_wrong_middle_frames_that_look_like_the_right_one_are_drawn_again():
+    value = clips(200)
+    # Motion to and fro: a frame looks like those 8 and 16 before and after it.
+    swing = (torch.arange(31) % 8 * 20).to(torch.uint8)
+    pixels = swing[None, None, None, :, None, None].expand(200, 1, 3, 31, 4, 4).contiguous()
+    value = value._replace(pixels=pixels)
+
+    def looks(pretext):
+        torch.manual_seed(0)
+        chosen, is_found, order = pretext.ask(pixels[:, 0], value.seconds[:, 0])
+        middles = swing[chosen.gather(1, order[..., 1])].float()
+        return (middles[:, 1:] - middles[:, :1]).square().min(1).values, is_found
+
+    closest, is_found = looks(make(alike=100, cut=1))
+    assert is_found.float().mean() > 0.9 and (closest[is_found] >= 100).all()
+    closest, is_found = looks(make(alike=0, cut=1))
+    assert is_found.all() and (closest < 100).float().mean() > 0.2
+
+
+def test_what_always_looks_alike_is_not_asked():
+    value = clips(3)
+    value.pixels[0] = 7
+    assert make()(value).metrics["windows_left_out"] == pytest.approx(1 / 3)
+    assert make(alike=0)(value).metrics["windows_left_out"] == 0
+
+
+@pytest.mark.parametrize(("motion", "share"), [("difference", 1), ("flow", 1), ("none", 0.7)])
+def test_tuples_lie_where_something_moves(motion, share):
+    noise = torch.randint(0, 256, (1, 1, 1, 1, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    block = noise.repeat_interleave(4, 4).repeat_interleave(4, 5)
+    frames = [block if t < 20 else block.roll(t - 19, 5) for t in range(31)]  # still for 20 frames
+    value = clips(60)._replace(pixels=torch.cat(frames, 3).expand(60, 1, 3, -1, -1, -1).contiguous())
+    moves = asked(make(motion=motion, alike=0), value).sort(2).values[:, 0, 2] > 19
+    assert moves.float().mean() == pytest.approx(share, abs=0.2 if motion == "none" else 0.02)

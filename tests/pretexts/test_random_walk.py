@@ -169,7 +169,9 @@ def test_metrics_name_every_length_and_the_longest_counts():
     noise = torch.randint(0, 256, value.pixels.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     pretext = make(frames=5, temperature=1e-5)
     metrics = pretext(value._replace(pixels=value.pixels // 2 + noise // 2)).metrics
-    assert set(metrics) == {"accuracy", "chance"} | {f"{kind}_r{i}" for kind in ("accuracy", "loss") for i in (1, 2, 3)}
+    each = {f"{kind}_r{i}" for kind in ("accuracy", "loss") for i in (1, 2, 3)}
+    assert set(metrics) == {"accuracy", "chance", "affinity_entropy"} | each
+    assert 0 <= metrics["affinity_entropy"] <= 1
     assert metrics["accuracy"] == metrics["accuracy_r3"] != metrics["accuracy_r1"]
     assert metrics["loss_r1"] != metrics["loss_r3"]
 

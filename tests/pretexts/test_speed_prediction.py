@@ -96,3 +96,19 @@ def test_more_speeds_make_more_versions():
 def test_a_number_for_every_range():
     with pytest.raises(ValueError, match="3 ranges and pretext.test_speeds 2"):
         make(speeds=[(1, 1), (2, 2), (4, 4)])
+
+
+def test_maps_are_the_head_at_every_place():
+    pretext = make().eval()
+    pixels = torch.randint(0, 256, (2, 3, 16, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    maps = pretext.speed_maps(pixels)
+    assert maps.shape == (2, 2, 16, 8, 8) and maps.dtype == torch.float32
+    place = pretext.backbone.seen[1, :, 5, 2, 7]
+    torch.testing.assert_close(maps[1, :, 5, 2, 7], pretext.head(place))
+
+
+def test_maps_of_an_even_picture_are_the_score_of_the_clip():
+    pretext = make().eval()
+    pixels = torch.full((1, 3, 16, 8, 8), 200, dtype=torch.uint8)
+    maps = pretext.speed_maps(pixels)
+    torch.testing.assert_close(maps, pretext.speed_logits(pixels)[..., None, None, None].expand_as(maps))

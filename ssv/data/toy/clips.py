@@ -17,6 +17,8 @@ from ssv.data.toy.scene import Scene, draw_frames, look, points_on_screen, stage
 
 MASKED_FRAMES = 40
 PROCESS_FRAMES = 60
+ROAM = 8.0
+"""Pixels that what has a mask moves to either side, so that a mask which is merely held is soon wrong."""
 
 
 class Clip(NamedTuple):
@@ -57,7 +59,7 @@ class Action(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """Names one DAVIS-like clip: larger actors, less steady light, 0 to 2 bystanders, 25 frames per second."""
+    """Names one DAVIS-like clip: larger actors that roam, less steady light, 0 to 2 bystanders, 25 frames per second."""
 
     seed: int
     number: int
@@ -73,7 +75,7 @@ class Masked(NamedTuple):
             for channel, owner in (("holes", "Dissolve"), ("burst", "Shatter")):  # frozen, they only tatter the masks
                 if name != owner:
                     motion[channel] = torch.zeros_like(seconds)
-            clip = _draw(stage(looks, motion, seconds, draw, size=1.3, unrest=2.5), 64, 80)
+            clip = _draw(stage(looks, motion, seconds, draw, size=1.2, unrest=2.5, roam=ROAM), 64, 80)
             if all(int((clip.ids[0] == number).sum()) >= 30 for number in range(1, 2 + self.number % 3)):
                 return clip
         raise RuntimeError(f"no first frame shows all objects of masked clip {self.number} of seed {self.seed}")

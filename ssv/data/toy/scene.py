@@ -83,15 +83,25 @@ def look(draw: Draw, *, bystanders: int | None = None, bar: bool | None = None) 
 
 
 def stage(
-    looks: Look, motion: Offsets, seconds: Tensor, draw: Draw, *, size: float = 1.0, unrest: float = 1.0
+    looks: Look,
+    motion: Offsets,
+    seconds: Tensor,
+    draw: Draw,
+    *,
+    size: float = 1.0,
+    unrest: float = 1.0,
+    roam: float = 0.0,
 ) -> Scene:
     """Puts the actor, with the offsets ``motion``, and everything around it into place for times ``seconds`` (T,).
 
-    ``size`` enlarges the actor, ``unrest`` all wandering.
+    ``size`` enlarges the actor, ``unrest`` all wandering; actor and bystanders cross about twice ``roam`` pixels.
     """
     still = torch.zeros_like(seconds)
     # One number for all wandering: several would together betray the speed.
     restless = unrest * draw.log_uniform(0.03, 0.8)
+    if roam:
+        x, y, turn = _crossing(draw, len(seconds), roam)
+        motion = {**motion, "x": motion["x"] + x, "y": motion["y"] + y, "angle": motion["angle"] + turn}
     actor, splinters, points = _actor(looks, motion, draw, size)
     layers = [
         Layer(looks.background, (looks.reach, looks.reach), still, still, still + looks.tilt, still + 1, 0),
@@ -99,7 +109,11 @@ def stage(
     for number, (picture, half) in enumerate(looks.bystanders):
         x, y = 2 * restless * draw.wander(seconds, 2)
         x, y = x + draw.uniform(-26, 26), y + draw.uniform(-20, 20)
-        layers.append(Layer(picture, (half, half), x, y, still + draw.angle(), still + 1, ACTOR + 1 + number))
+        angle = still + draw.angle()
+        if roam:
+            across, down, turn = _crossing(draw, len(seconds), roam)
+            x, y, angle = x + across, y + down, angle + turn
+        layers.append(Layer(picture, (half, half), x, y, angle, still + 1, ACTOR + 1 + number))
     layers += actor
     if looks.bar is not None:
         length = (draw.uniform(25, 45), draw.uniform(1.3, 2.5))
@@ -133,6 +147,18 @@ def points_on_screen(scene: Scene, height: int, width: int) -> Tensor:
     """Where POINTS are shown, float32 (T,5,2): x, y in pixels; the centre of the top left pixel is (0,0)."""
     centre, zoom = scene.camera[:, None, :2], scene.camera[:, None, 2:]
     return zoom * (scene.points - centre) + torch.tensor([(width - 1) / 2, (height - 1) / 2])
+
+
+def _crossing(draw: Draw, frames: int, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+    """A way through the scene on a bent line, and the turning on it: x, y, angle (T,); the middle lies near 0."""
+    share = torch.linspace(-1, 1, frames)
+    heading, bend, turn = draw.angle(), 0.4 * reach * draw.normal(), 0.5 * draw.normal()
+    along, aside = draw.about(reach) * share, bend * (1 - share**2 - 0.5)
+    return (
+        along * math.cos(heading) - aside * math.sin(heading),
+        0.8 * (along * math.sin(heading) + aside * math.cos(heading)),  # a screen is wider than high
+        turn * share,
+    )
 
 
 def _bystander(draw: Draw, colours: Tensor, body: Tensor) -> Tensor:
