@@ -37,3 +37,21 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     scale = torch.tensor([1 / (255 * s) for s in std], device=pixels.device).view(-1, 1, 1, 1)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device).view(-1, 1, 1, 1)
     return values.mul_(scale).add_(shift)
+
+
+def drop_channels(frames: Tensor, probability: float | None) -> Tensor:
+    """Blank one or two of three channels of some clips and amplify the rest by 3/(3-n), as CorrFlow does (BMVC 2019).
+
+    Args:
+        frames: float (B,3,T,H,W), normalised, so that 0 is the mean. All frames of a clip lose the same channels.
+        probability: of a clip to lose any, drawn from torch's global generator; None: nothing is drawn, green remains.
+    """
+    if probability is None:
+        keep = torch.tensor([0.0, 1.0, 0.0], device=frames.device).expand(len(frames), 3)
+    else:
+        # The channels in random order; how many of the last ones go is 0, 1 or 2.
+        order = torch.rand(len(frames), 3, device=frames.device).argsort(1)
+        lost = torch.randint(1, 3, (len(frames),), device=frames.device)
+        lost = lost * (torch.rand(len(frames), device=frames.device) < probability)
+        keep = (order < 3 - lost[:, None]).float()
+    return frames * (keep * 3 / keep.sum(1, keepdim=True))[:, :, None, None, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -185,10 +187,18 @@ def _middles(batch: int, device: torch.device) -> Tensor:
 
 
 def _score(logits: Tensor, in_order: Tensor, is_asked: Tensor) -> dict[str, Tensor]:
-    """``accuracy`` is the mean over the two answers; of all tuples alike, answering "wrong" always gives 0.75."""
+    """``accuracy`` is the mean over the two answers; of all tuples alike, answering "wrong" always gives 0.75.
+
+    A quarter of the tuples is in order, so a network that knows something, but not enough, answers "wrong" to all. For
+    ``accuracy`` a tuple counts as taken to be in order if that is more probable than a quarter.
+    """
+    is_taken = logits[:, 1] - logits[:, 0] > -math.log(len(TUPLES) - 1)
     is_right = (logits.argmax(1) == in_order) & is_asked
     counts = is_asked.sum().clamp(min=1)
-    of_each = [(is_right & (in_order == k)).sum() / (is_asked & (in_order == k)).sum().clamp(min=1) for k in (0, 1)]
+    of_each = [
+        (is_asked & (in_order == k) & (is_taken == k)).sum() / (is_asked & (in_order == k)).sum().clamp(min=1)
+        for k in (0, 1)
+    ]
     return {
         "accuracy": torch.where(is_asked.any(), (of_each[0] + of_each[1]) / 2, 0.5),  # nothing asked, nothing known
         "chance": torch.tensor(0.5),

@@ -18,7 +18,9 @@ def build(name, seed=0):
     torch.manual_seed(seed)
     config = compose("pretrain", "backbone=r3d_tiny", f"pretext={name}", *tiny_overrides(name))
     backbone = instantiate(config["backbone"], _convert_="all")
-    return instantiate(config["pretext"], _convert_="all")(backbone), config
+    pretext = instantiate(config["pretext"], _convert_="all")(backbone)
+    pretext.fit([make_clips(config, seed=100)], torch.Generator().manual_seed(seed))
+    return pretext, config
 
 
 def make_clips(config, batch=6, size=40, seed=0, static=False, jitter=0):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from ssv.backbones.base import Backbone
-from ssv.pretexts.order_verification import OrderVerification
+from ssv.pretexts.order_verification import OrderVerification, _score
 from ssv.types import Clips
 
 
@@ -200,3 +200,12 @@ def test_tuples_lie_where_something_moves(motion, share):
     value = clips(60)._replace(pixels=torch.cat(frames, 3).expand(60, 1, 3, -1, -1, -1).contiguous())
     moves = asked(make(motion=motion, alike=0), value).sort(2).values[:, 0, 2] > 19
     assert moves.float().mean() == pytest.approx(share, abs=0.2 if motion == "none" else 0.02)
+
+
+def test_accuracy_asks_for_more_than_the_share_of_tuples_in_order():
+    probability = torch.tensor([0.30, 0.20, 0.26, 0.24])
+    logits = torch.stack([(1 - probability).log(), probability.log()], 1)
+    in_order, is_asked = torch.tensor([1, 0, 0, 0]), torch.ones(4, dtype=torch.bool)
+    metrics = _score(logits, in_order, is_asked)
+    assert metrics["accuracy"] == pytest.approx((1 + 2 / 3) / 2) and metrics["plain_accuracy"] == 0.75
+    assert _score(logits, in_order, torch.tensor([True, True, False, True]))["accuracy"] == 1
