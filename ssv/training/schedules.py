@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
 from torch.optim import Optimizer
@@ -26,6 +27,14 @@ def constant(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0) -> 
     """The peak rate throughout, after a linear rise over the share ``warmup`` of all steps."""
     rise = round(warmup * total_steps)
     return LambdaLR(optimizer, lambda step: (step + 1) / rise if step < rise else 1.0)
+
+
+def milestones(optimizer: Optimizer, total_steps: int, *, shares: Sequence[float], factor: float) -> LambdaLR:
+    """The rate is multiplied by ``factor`` at each of ``shares`` (0 to 1, ascending) of all steps, as papers' steps are."""
+    if not all(0 < share < 1 for share in shares):
+        raise ValueError(f"schedule.shares={list(shares)} are shares of all steps, between 0 and 1")
+    places = [round(share * total_steps) for share in shares]
+    return LambdaLR(optimizer, lambda step: factor ** sum(step >= place for place in places))
 
 
 def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:

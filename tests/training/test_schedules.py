@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssv.training.schedules import constant, decay_groups, warmup_cosine
+from ssv.training.schedules import constant, decay_groups, milestones, warmup_cosine
 
 
 def rates(make, steps):
@@ -38,3 +38,13 @@ def test_norms_and_biases_do_not_decay():
     assert decay["weight_decay"] == 0.1 and spared["weight_decay"] == 0.0
     assert {id(p) for p in decay["params"]} == {id(module[0].weight), id(module[2].weight)}
     assert len(spared["params"]) == 4
+
+
+def test_milestones_by_hand():
+    found = rates(lambda o: milestones(o, 10, shares=[0.3, 0.8], factor=0.1), 10)
+    assert found == pytest.approx([2.0] * 3 + [0.2] * 5 + [0.02] * 2)
+
+
+def test_milestones_are_shares():
+    with pytest.raises(ValueError, match=r"schedule\.shares"):
+        rates(lambda o: milestones(o, 10, shares=[3], factor=0.1), 1)
