@@ -263,3 +263,64 @@ def test_evaluations_at_once_lose_no_row_and_again_replace_it(world, tmp_path):
         assert sorted(row["evaluation"] for row in rows) == sorted(kinds)
         assert len({row["weights"] for row in rows}) == 1
         assert all({"backbone", "pixels", "precision"} <= row["card"].keys() for row in rows)
+
+
+def audit(run, *words, code=0):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "ssv", "audit", run.name, "trainer=cpu", "threads=1", "workers=0", *words]
+    process = subprocess.Popen(
+        command, cwd=run.parent, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    return finish(process, code)
+
+
+def test_audit_of_a_run_is_a_table_and_a_file_and_the_same_again(world, uninterrupted):
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*") if path.is_file()}
+    results = []
+    for _ in range(2):
+        output = audit(uninterrupted, "only=[borders,frozen_time]", "steps=3", f"other={world / 'phases'}")
+        results.append(json.loads((uninterrupted / "audit.json").read_text()))
+        (uninterrupted / "audit.json").unlink()
+    rows = results[0]["rows"]
+    assert rows == results[1]["rows"], "the same seed, the same figures"
+    assert [row["audit"] for row in rows] == ["none", "frozen_time", "borders", "other"]
+    assert all(row["reading"].split()[0] in output and row["audit"] in output for row in rows)
+    assert rows[1]["fresh"]["accuracy"] == 0.5 == rows[1]["trained"]["accuracy"], "a frozen clip has no speed"
+    assert results[0]["weights"] and results[0]["is_temporal"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "a run is looked at, not changed"
+
+
+def test_audit_alone_of_the_trained_network_is_the_held_out_accuracy(uninterrupted):
+    audit(uninterrupted, "only=frozen_time", "steps=0", "looks=1")
+    row = json.loads((uninterrupted / "audit.json").read_text())["rows"][0]
+    (uninterrupted / "audit.json").unlink()
+    rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    held_out = [row["held_out/accuracy"] for row in rows if "held_out/accuracy" in row]
+    assert row["fresh"] is None and row["trained"]["accuracy"] == pytest.approx(held_out[-1])
+
+
+def test_audit_says_what_is_missing(uninterrupted, tmp_path):
+    import shutil
+
+    assert "did you mean 'frozen_time'?" in audit(uninterrupted, "only=[frozn_time]", code=2)
+    assert "other=nowhere: no such folder" in audit(uninterrupted, "other=nowhere", code=2)
+    bare = tmp_path / uninterrupted.name
+    shutil.copytree(uninterrupted, bare, ignore=shutil.ignore_patterns("checkpoints"))
+    assert "has no checkpoint yet" in audit(bare, code=2)
+    (bare / "checkpoints").mkdir()
+    (bare / "checkpoints" / "last.ckpt").write_bytes(b"half")
+    assert "does not fill the pretext" in audit(bare, code=2)
+    shutil.copy(uninterrupted / "checkpoints" / "previous.ckpt", bare / "checkpoints" / "last.ckpt")
+    assert "hold different weights" in audit(bare, code=2)
+    config = (bare / "config.yaml").read_text()
+    (bare / "config.yaml").write_text(config.replace("test_size:", "tset_size:"))
+    assert "unknown key 'pretext.tset_size'; did you mean 'pretext.test_size'?" in audit(bare, code=2)
+    assert "did you mean" in audit(tmp_path / (uninterrupted.name + "0"), code=2)
+
+
+def test_vital_signs_are_logged_from_the_start(uninterrupted):
+    rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    signs = {row["step"]: row for row in rows if "features/std" in row}
+    assert list(signs) == [0, 10, 14]
+    assert all(0 < row["features/std"] < 1.5 and 1 <= row["features/effective_rank"] <= 12 for row in signs.values())
+    assert all("held_out/accuracy" in row for row in signs.values())

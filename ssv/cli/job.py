@@ -38,6 +38,9 @@ def run_verb(verb: str, arguments: list[str]) -> int:
             raise UserError(f"--resolved takes one file, a run's config.yaml; got {len(arguments) - 1} words")
         code: int = module.run(yaml.safe_load(Path(arguments[1]).read_text()))
         return code
+    first = getattr(module, "FIRST", None)  # the key that the first word may leave out
+    if first and arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
+        arguments = [f"{first}={arguments[0]}", *arguments[1:]]
     codes: list[int] = []
 
     def task(composed: Any) -> None:

@@ -13,6 +13,7 @@ VERBS = {
     "toy": "write the embedded data set: real video files in the layouts of UCF101 and DAVIS",
     "pretrain": "train a backbone with one pretext task",
     "evaluate": "measure one set of weights: one row of scores with its protocol",
+    "audit": "can a run's pretext be solved by a shortcut? accuracy on impoverished clips beside chance",
     "compare": "collect runs into a table and one self-contained HTML report",
     "list": "show what there is: pretexts, backbones, data, evaluations, with paper and code",
 }

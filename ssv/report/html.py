@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from ssv.report.blocks import section, small, table
 from ssv.report.charts import pretext_panels, probe_curves, score_chart
 from ssv.report.collect import REFERENCES, Arm, Column, Comparison
+from ssv.report.health import audits, vital_signs
 from ssv.report.page import HOW_TO_READ, STYLE
 from ssv.report.runs import Run
 from ssv.report.statistics import BETTER, MIN_SEEDS, WORSE
@@ -44,6 +45,8 @@ def render(comparison: Comparison, now: datetime) -> str:
         _scores(comparison),
         _charts(comparison),
         _curves(comparison),
+        vital_signs(comparison),
+        audits(comparison),
         _differences(comparison),
         _all_metrics(comparison),
         _runs(comparison),
@@ -73,13 +76,6 @@ def _facts(comparison: Comparison, now: datetime) -> str:
     return f'<p class="facts">{" · ".join(escape(fact) for fact in facts if fact)}</p>'
 
 
-def _section(title: str, body: str, intro: str = "") -> str:
-    """A section, or nothing where there is nothing to show; ``body`` and ``intro`` are HTML."""
-    if not body:
-        return ""
-    return f"<section><h2>{escape(title)}</h2>{f'<p class=intro>{intro}</p>' if intro else ''}{body}</section>"
-
-
 def _summary(comparison: Comparison) -> str:
     items: list[str] = []
     for column, arm, sentence in conclusions(comparison):
@@ -101,29 +97,13 @@ def _warnings(comparison: Comparison) -> str:
     return f'<section class="warnings"><h2>Before you compare</h2><ul>{items}</ul></section>' if notes else ""
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]], css: str = "") -> str:
-    """A table of HTML cells; the first cell of a row is its heading."""
-    top = "".join(f"<th scope=col>{cell}</th>" for cell in head)
-    body = "".join(
-        "<tr>"
-        + "".join(f"<th scope=row>{cell}</th>" if i == 0 else f"<td>{cell}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class=wide><table class="{css}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _small(text: str, css: str = "") -> str:
-    return f'<span class="under {css}">{escape(text)}</span>' if text else ""
-
-
 def _scores(comparison: Comparison) -> str:
     if not comparison.arms:
         return ""
     varying = [key for key in ("backbone", "data", "tag") if len({getattr(arm, key) for arm in comparison.arms}) > 1]
-    head = ["pretext", *varying, "seeds", "pretext accuracy" + _small("training / held out, %")]
+    head = ["pretext", *varying, "seeds", "pretext accuracy" + small("training / held out, %")]
     head += [_heading(column) for column in comparison.main_columns]
-    head += ["clips seen" + _small("frames seen"), "time"]
+    head += ["clips seen" + small("frames seen"), "time"]
     rows = [
         [
             escape(arm.label),
@@ -131,7 +111,7 @@ def _scores(comparison: Comparison) -> str:
             _seeds(arm),
             _accuracy(arm),
             *(_score(comparison, arm, column) for column in comparison.main_columns),
-            count(arm.mean("clips_seen")) + _small(count(arm.mean("frames_seen"))),
+            count(arm.mean("clips_seen")) + small(count(arm.mean("frames_seen"))),
             duration(arm.mean("hours")),
         ]
         for arm in comparison.arms
@@ -140,9 +120,9 @@ def _scores(comparison: Comparison) -> str:
         NOTHING if column.chance is None else Scale(column).number(column.chance) for column in comparison.main_columns
     ]
     rows.append(["chance", *[""] * len(varying), "", "", *levels, "", ""])
-    return _section(
+    return section(
         "Scores",
-        _table(head, rows, "scores"),
+        table(head, rows, "scores"),
         "Mean ± standard deviation over seeds; below it the paired difference to random initialisation with its"
         " 95 % interval over seeds.",
     )
@@ -150,14 +130,12 @@ def _scores(comparison: Comparison) -> str:
 
 def _heading(column: Column) -> str:
     unit = Scale(column).unit
-    return f"{escape(column.heading)} <sup>{column.note}</sup>" + _small(
-        f"{column.metric}{', ' + unit if unit else ''}"
-    )
+    return f"{escape(column.heading)} <sup>{column.note}</sup>" + small(f"{column.metric}{', ' + unit if unit else ''}")
 
 
 def _seeds(arm: Arm) -> str:
     unfinished = sum(not run.finished for run in arm.runs)
-    return f"{len(arm.runs)}" + _small(f"{unfinished} unfinished" if unfinished else "", "bad-text")
+    return f"{len(arm.runs)}" + small(f"{unfinished} unfinished" if unfinished else "", "bad-text")
 
 
 def _accuracy(arm: Arm) -> str:
@@ -165,7 +143,7 @@ def _accuracy(arm: Arm) -> str:
     if trained is None and held_out is None:
         return NOTHING
     chance = arm.accuracy("pretext/chance")
-    return f"{share(trained)} / {share(held_out)}" + _small("" if chance is None else f"chance {share(chance)}")
+    return f"{share(trained)} / {share(held_out)}" + small("" if chance is None else f"chance {share(chance)}")
 
 
 def _score(comparison: Comparison, arm: Arm, column: Column) -> str:
@@ -175,9 +153,9 @@ def _score(comparison: Comparison, arm: Arm, column: Column) -> str:
     mark = f"<sup>{escape(column.mark(arm))}</sup>" if column.mark(arm) else ""
     difference = comparison.differences.get((arm, column, "random"))
     if difference is None:
-        return escape(scale.mean(summary)) + mark + _small(seeds(summary.n) if summary.n < MIN_SEEDS else "")
+        return escape(scale.mean(summary)) + mark + small(seeds(summary.n) if summary.n < MIN_SEEDS else "")
     css = {BETTER: "good-text", WORSE: "bad-text"}.get(difference.verdict or "", "")
-    return f"<b>{escape(scale.mean(summary))}</b>" + mark + _small(scale.difference(difference), css)
+    return f"<b>{escape(scale.mean(summary))}</b>" + mark + small(scale.difference(difference), css)
 
 
 def _charts(comparison: Comparison) -> str:
@@ -186,7 +164,7 @@ def _charts(comparison: Comparison) -> str:
         f"<div class=wide>{score_chart(comparison, column)}</div></figure>"
         for column in comparison.main_columns
     )
-    return _section(
+    return section(
         "Every seed",
         figures,
         "Left: bars are means, dots are seeds, black lines one standard deviation. Right: the paired difference; the"
@@ -210,7 +188,7 @@ def _curves(comparison: Comparison) -> str:
         if panels
         else ""
     )
-    return _section("Learning curves", probes + tasks, "Thin lines are seeds, thick lines their mean.")
+    return section("Learning curves", probes + tasks, "Thin lines are seeds, thick lines their mean.")
 
 
 def _differences(comparison: Comparison) -> str:
@@ -231,9 +209,9 @@ def _differences(comparison: Comparison) -> str:
             ]
         )
     head = ["row", "minus", "evaluation", "difference", "95 % over seeds", "95 % over videos", "seeds apart", "reading"]
-    return _section(
+    return section(
         "Paired differences",
-        _table(head, rows, "plain") if rows else "",
+        table(head, rows, "plain") if rows else "",
         "Over the seeds that both rows have. “Seeds apart”: every seed of the one lies beyond every seed of the other.",
     )
 
@@ -253,14 +231,14 @@ def _all_metrics(comparison: Comparison) -> str:
         for column in comparison.columns
     ]
     head = ["evaluation", "metric", *(escape(arm.label) for arm in comparison.arms)]
-    return _section("All metrics", _table(head, rows, "plain"))
+    return section("All metrics", table(head, rows, "plain"))
 
 
 def _runs(comparison: Comparison) -> str:
     rows = [_run(run) for run in comparison.runs]
     rows += [[escape(name), "unreadable", "", "", "", "", escape(reason)] for name, reason in comparison.broken]
     head = ["run", "state", "seed", "clips seen", "time", "commit", "message and command"]
-    return _section("Runs", _table(head, rows, "plain runs") if rows else "")
+    return section("Runs", table(head, rows, "plain runs") if rows else "")
 
 
 def _run(run: Run) -> list[str]:
@@ -269,7 +247,7 @@ def _run(run: Run) -> list[str]:
     command = f"<code>{escape(run.command)}</code>" if run.command else ""
     return [
         escape(run.name),
-        f'<span class="{"" if run.finished else "bad-text"}">{escape(run.state)}</span>' + _small(step),
+        f'<span class="{"" if run.finished else "bad-text"}">{escape(run.state)}</span>' + small(step),
         str(run.seed),
         count(run.clips_seen),
         duration(run.hours),
@@ -281,7 +259,7 @@ def _run(run: Run) -> list[str]:
 def _protocols(comparison: Comparison) -> str:
     items = "".join(
         f"<li value={column.note}><b>{escape(column.heading)}</b>: {escape(column.protocol)}"
-        f"{''.join(_small(note) for note in column.card_notes)}</li>"
+        f"{''.join(small(note) for note in column.card_notes)}</li>"
         for column in comparison.main_columns
     )
-    return _section("Protocols", f"<ol>{items}</ol>" if items else "")
+    return section("Protocols", f"<ol>{items}</ol>" if items else "")

@@ -13,7 +13,17 @@ from typing import Any
 SILENT_SECONDS = 3600.0
 """A run that says it is running but wrote nothing for this long was probably killed."""
 
-CURVES = ("pretext/accuracy", "pretext/chance", "held_out/accuracy", "online/top1", "online/chance")
+CURVES = (
+    "pretext/accuracy",
+    "pretext/chance",
+    "pretext/affinity_entropy",
+    "held_out/accuracy",
+    "online/top1",
+    "online/chance",
+    "features/std",
+    "features/effective_rank",
+    "features/collapsed",
+)
 
 Curve = dict[float, tuple[float, float]]
 """Step -> (clips seen, value); a step repeated after a resume keeps its last value."""
@@ -40,6 +50,19 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
+class Audited:
+    """One row of ``audit.json``: accuracies of the trained and of a fresh network (None: not asked) beside chance."""
+
+    audit: str
+    leaves: str
+    trained: float | None
+    fresh: float | None
+    chance: float | None
+    reading: str
+    alarm: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Run:
     """One run folder. ``notes`` holds what was odd about it, in words."""
 
@@ -63,6 +86,7 @@ class Run:
     curves: dict[str, Curve]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    audits: tuple[Audited, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -102,6 +126,7 @@ def read_run(folder: Path, *, now: float | None = None) -> Run:
     notes: list[str] = []
     curves = _curves(folder / "metrics.jsonl", notes)
     rows = _rows(folder, identity["seed"], notes)
+    audits = _audits(folder / "audit.json", notes)
     status = _status(folder / "status.json", bool(rows) and not curves, notes)
     if status.get("state") == "running":
         _mark_silent(folder, time.time() if now is None else now, notes)
@@ -121,6 +146,7 @@ def read_run(folder: Path, *, now: float | None = None) -> Run:
         curves=curves,
         rows=rows,
         notes=tuple(notes),
+        audits=audits,
     )
 
 
@@ -229,6 +255,37 @@ def _rows(folder: Path, run_seed: int, notes: list[str]) -> tuple[Row, ...]:
         rows.pop(key, None)  # a row evaluated again takes its place at the end
         rows[key] = row
     return tuple(rows.values())
+
+
+def _audits(path: Path, notes: list[str]) -> tuple[Audited, ...]:
+    """The rows of ``audit.json``, none where there is none."""
+    try:
+        rows = _json(_text(path), path.name).get("rows")
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        notes.append(clean(error))
+        return ()
+    found = []
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and row.get("audit"):
+            found.append(
+                Audited(
+                    audit=clean(row["audit"]),
+                    leaves=clean(row.get("leaves", "")),
+                    trained=_part(row.get("trained"), "accuracy"),
+                    fresh=_part(row.get("fresh"), "accuracy"),
+                    chance=_part(row.get("trained"), "chance"),
+                    reading=clean(row.get("reading", "")),
+                    alarm=row.get("alarm") is True,
+                )
+            )
+    return tuple(found)
+
+
+def _part(value: object, key: str) -> float | None:
+    """A number in a mapping, None for anything else."""
+    return float(value[key]) if isinstance(value, dict) and _is_number(value.get(key)) else None
 
 
 def _card(value: object) -> tuple[tuple[str, str], ...]:

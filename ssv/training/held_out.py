@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -11,6 +12,8 @@ import torch
 from ssv.pretexts.base import Pretext
 from ssv.training.recorder import Recorder
 from ssv.training.seeding import isolated_random
+from ssv.training.vital_signs import CollapseAlarm, pooled, vital_signs
+from ssv.types import Clips
 
 if TYPE_CHECKING:
     from ssv.data.datamodule import VideoDataModule
@@ -37,24 +40,64 @@ def held_out_metrics(pretext: Pretext, batches: Any, device: torch.device) -> di
 
 
 class HeldOut(pl.Callback):
-    """Grades the pretext on videos it never trains on, every ``every`` steps and at the end.
+    """Grades the pretext on videos it never trains on, and takes the backbone's vital signs on the same clips, before
+    the first step, every ``every`` steps and at the end.
 
     Not Lightning's validation loop: this runs between two steps, draws from its own seed and leaves no state behind,
     so that losses are bit-identical with and without it, resumed or not. Rank zero does it for all.
+    Logs ``held_out/<metric>``, ``features/std``, ``features/effective_rank`` and, with a printed line, once
+    ``features/collapsed``.
     """
 
     def __init__(self, data: VideoDataModule, recorder: Recorder, *, every: int, steps: int, seed: int) -> None:
         self.data, self.recorder, self.every, self.steps, self.seed = data, recorder, every, steps, seed
+        self.alarm = CollapseAlarm()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return self.alarm.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on comparing with how it was."""
+        self.alarm.load_state_dict(state)
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Where a run sets out from; not where it goes on."""
+        if trainer.global_step == 0 and self.every > 0:
+            self.look(trainer, module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Clips, batch_idx: int
+    ) -> None:
         """Grade when due."""
-        if not trainer.is_global_zero or not due(trainer.global_step, self.every, self.steps):
+        self.alarm.step(outputs["loss"].detach())
+        if due(trainer.global_step, self.every, self.steps):
+            self.look(trainer, module)
+
+    def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Grade and take the signs, reading every clip once."""
+        if not trainer.is_global_zero:
             return
-        loader = self.data.val_dataloader()
+        pretext: Pretext = module.pretext  # type: ignore[assignment]
+        features: list[torch.Tensor] = []
+
+        def seen(batches: Any) -> Iterator[Clips]:
+            for clips in batches:
+                on_device = Clips(*(field.to(module.device) for field in clips))
+                features.append(pooled(pretext.backbone, on_device))
+                yield on_device
+
         with isolated_random(self.seed, "held_out"), trainer.precision_plugin.forward_context():
-            metrics = held_out_metrics(module.pretext, loader, module.device)  # type: ignore[arg-type]
+            metrics = held_out_metrics(pretext, seen(self.data.val_dataloader()), module.device)
         if metrics:  # nothing, where nothing is held out
-            self.recorder.record(trainer, {f"held_out/{name}": value for name, value in metrics.items()})
+            signs = vital_signs(torch.cat(features))
+            row = {f"held_out/{name}": value for name, value in metrics.items()}
+            row |= {f"features/{name}": value for name, value in signs.items()}
+            alarm = self.alarm.look(signs) if signs else ""
+            if alarm:
+                row["features/collapsed"] = 1.0
+                print(f"step {trainer.global_step}: {alarm}", flush=True)
+            self.recorder.record(trainer, row)
         self.recorder.pause()
 
 

@@ -88,7 +88,7 @@ class Recorder(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take back what the interrupted run wrote beyond its checkpoint."""
         if trainer.is_global_zero:
-            self.file.rewind(trainer.global_step)
+            self.file.rewind(trainer.global_step or -1)  # a start from nothing looks at its start again
             self.status(trainer, "running")
         self._step_ended = time.perf_counter()
 

@@ -30,11 +30,11 @@ def complaint(result):
 def test_alone_prints_the_verbs():
     result = ssv()
     assert result.returncode == 0
-    for verb in ("toy", "pretrain", "evaluate", "compare", "list"):
+    for verb in ("toy", "pretrain", "evaluate", "audit", "compare", "list"):
         assert f"\n  {verb} " in result.stdout
 
 
-@pytest.mark.parametrize("verb", ["toy", "pretrain", "evaluate", "compare", "list"])
+@pytest.mark.parametrize("verb", ["toy", "pretrain", "evaluate", "audit", "compare", "list"])
 def test_help_teaches_with_five_examples(verb):
     result = ssv(verb, "--help")
     assert result.returncode == 0, result.stderr
@@ -58,6 +58,10 @@ def test_help_teaches_with_five_examples(verb):
         (["evaluate"], "weights must be set: weights=VALUE"),
         (["evaluate", "weights=nowhere.pt"], "no such file or run folder"),
         (["evaluate", "weights=random"], "backbone=NAME"),
+        (["audit"], "run must be set: run=VALUE"),
+        (["audit", "nowhere"], "run=nowhere: no such folder"),
+        (["audit", ".", "stesp=3"], "unknown key 'stesp'; did you mean 'steps'?"),
+        (["audit", "."], "is no run: it holds no config.yaml"),
         (["compare", "outputs=nowhere"], "no folder"),
         (["list", "backbonse"], "did you mean 'backbone'?"),
         (["pretrain", "data=folder", "data.root=nowhere"], "nowhere"),

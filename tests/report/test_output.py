@@ -1,6 +1,7 @@
 """What the terminal and the HTML file say."""
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -222,3 +223,39 @@ def test_importing_the_report_is_cheap():
     code = "import ssv.report.html, ssv.report.table, sys; print([m for m in ('torch', 'matplotlib', 'scipy', 'hydra', 'wandb') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_vital_signs_and_audits_are_shown_and_strings_in_them_are_escaped(tmp_path):
+    signs = [(0, 0.9, 20.0, 0), (100, 0.5, 9.5, 0), (200, 0.01, 1.2, 1)]
+    lines = [
+        {
+            "step": step,
+            "clips_seen": step,
+            "features/std": std,
+            "features/effective_rank": rank,
+            "features/collapsed": c,
+        }
+        for step, std, rank, c in signs
+    ]
+    write_run(tmp_path / "a", pretext="speed", seed=0, lines=lines, status=finished())
+    grade = {"accuracy": 0.61, "chance": 0.5, "low": 0.55, "high": 0.67, "videos": 200}
+    rows = [
+        {"audit": EVIL, "leaves": EVIL, "trained": grade, "fresh": None, "reading": EVIL, "alarm": True},
+        {"audit": "odd", "trained": "x", "fresh": {"accuracy": "nan"}, "alarm": "yes"},
+        "no row",
+    ]
+    (tmp_path / "a" / "audit.json").write_text(json.dumps({"rows": rows}))
+    page = render(collect(tmp_path), NOW)
+    tags = Tags(page)
+    assert not tags.open and not {"script", "img"} & set(tags.tags)
+    assert "0.90 \u2192 0.01" in page and "20.0 \u2192 1.2" in page and "collapse at step 200" in page
+    assert "61.0" in page and "50.0" in page and "Shortcut audits" in page
+    audits = page.partition("Shortcut audits")[2].partition("</section>")[0]
+    assert audits.count('class="bad-text"') == 1, "an alarm is true, and nothing else"
+    (tmp_path / "a" / "audit.json").write_text("half")
+    assert "audit.json is not JSON" in render(collect(tmp_path), NOW)
+
+
+def test_runs_without_signs_and_audits_show_no_empty_tables(study):
+    page = render(study, NOW)
+    assert "Vital signs" not in page and "Shortcut audits" not in page
