@@ -28,9 +28,10 @@ class Colorization(Pretext):
     """Colours the last frame of a clip by pointing into the frames before it, whose colours are given.
 
     The features never see the colour that is asked: with ``backbone.input=grey``, the paper's, they see none at all; a
-    backbone of three channels needs ``channel_dropout``. Chance is one in ``clusters``; ``copy_accuracy`` is what the
-    colours of the same place in the last reference would score, and no worse than the network's on calm videos: this
-    accuracy does not tell how well the features track.
+    backbone of three channels needs ``channel_dropout``. Chance is what pointing everywhere alike scores: the
+    commonest colour of a clip's references. ``copy_accuracy`` is what the colours of the same place in the last
+    reference would score, and no worse than the network's on calm videos: this accuracy does not tell how well the
+    features track.
 
     Deviations: the paper mixes the frames' features by five 3D convolutions and appends coordinates. Here a frame's
     features are its own, for that is what label propagation reads, and how a clip-wise network would be fed there is not
@@ -116,7 +117,7 @@ class Colorization(Pretext):
         answer = read.values.detach().argmax(1)
         metrics = {
             "accuracy": _balanced(answer, asked, self.clusters),
-            "chance": torch.tensor(1 / self.clusters),
+            "chance": _balanced(_commonest(given).expand_as(asked), asked, self.clusters),
             "plain_accuracy": (answer == asked).float().mean(),
             "copy_accuracy": _balanced(colours[:, -2], asked, self.clusters),
             "affinity_entropy": read.entropy,
@@ -156,6 +157,11 @@ class Colorization(Pretext):
             )
         if bool(self.centres.isnan().any()):
             raise ValueError("colorization has no colour clusters yet; call fit(batches, generator) first")
+
+
+def _commonest(given: Tensor) -> Tensor:
+    """The commonest colour of each clip's references, one-hot (B,K,S,h,w) -> (B,1,1)."""
+    return given.sum((2, 3, 4)).argmax(1)[:, None, None]
 
 
 def _balanced(answer: Tensor, truth: Tensor, clusters: int) -> Tensor:

@@ -135,6 +135,15 @@ def test_accuracy_counts_colours_alike_however_rare():
     assert metrics["affinity_entropy"] == pytest.approx(1, abs=0.05)
 
 
+def test_chance_is_the_score_of_pointing_everywhere_alike():
+    pretext, value = make(), clips(batch=5)
+    pretext.backbone.weight.data.zero_()
+    pretext.head.weight.data.zero_()
+    metrics = pretext(value).metrics
+    assert metrics["accuracy"] == metrics["chance"] and metrics["affinity_entropy"] == pytest.approx(1)
+    assert 0.2 < metrics["chance"] < 0.6
+
+
 def test_clusters_are_fitted_once_by_the_generator_and_kept():
     one, other = make(), make(seed=1)
     assert torch.equal(one.centres, other.centres) and one.centres.isfinite().all()
