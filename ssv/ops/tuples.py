@@ -57,10 +57,13 @@ def shot_numbers(pixels: Tensor, *, threshold: float) -> Tensor:
     A cut lies where the histograms of neighbouring frames, ``LEVELS`` bins a channel, differ by more than ``threshold``:
     0 for equal ones, 1 for ones without a common bin. Moving things keep their colours and change it little.
     """
-    values = thin(pixels).long() * LEVELS // 256
-    # Level by level instead of scatter_add, which is slow and not deterministic on CUDA.
-    histograms = torch.stack([(values == level).float().mean((3, 4)) for level in range(LEVELS)])  # (LEVELS,B,C,W)
-    distances = histograms.diff(dim=3).abs().sum(0).mean(1) / 2
+    levels = (thin(pixels) // (256 // LEVELS)).flatten(3)  # (B,C,W,h*w)
+    # One count for all: bins of a histogram of its own for every channel of every frame. Counts of integers are the
+    # same in any order, so this is deterministic on CUDA too.
+    own = torch.arange(levels[..., 0].numel(), device=pixels.device).view(*levels.shape[:3], 1)
+    counts = (own * LEVELS + levels).flatten().bincount(minlength=own.numel() * LEVELS)
+    histograms = counts.view(*levels.shape[:3], LEVELS) / levels.shape[3]
+    distances = histograms.diff(dim=2).abs().sum(3).mean(1) / 2  # (B,W-1)
     cuts = (distances > threshold).long()
     return torch.cat([torch.zeros_like(cuts[:, :1]), cuts.cumsum(1)], dim=1)
 
