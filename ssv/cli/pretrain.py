@@ -28,11 +28,15 @@ WHOLE = {
 
 
 def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """What the run is called, and the parts of its name."""
+    """What the run is called, and the parts of its name; whether its pretext is told what videos show, if it is."""
+    from ssv.cli.checks import locate
+
     tag = config["tag"] or digest_tag(overrides)
     parts = {group: str(choices[group]) for group in ("pretext", "backbone", "data")}
     name = run_name(*parts.values(), tag, seed=config["seed"])
-    return {"name": name, **parts, "tag": tag, "seed": config["seed"]}
+    pretext = locate(config["pretext"]["_target_"], "pretext.")  # a class, or a function that makes one
+    labels = {"uses_labels": True} if getattr(pretext, "uses_labels", False) else {}
+    return {"name": name, **parts, "tag": tag, "seed": config["seed"], **labels}
 
 
 def refuse(config: dict[str, Any], choices: dict[str, Any]) -> None:

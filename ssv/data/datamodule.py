@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from ssv.data.crops import Crop
 from ssv.data.dataset import VideoDataset
 from ssv.data.loading import EpochBatches, ResumableLoader
+from ssv.data.pairing import partnerless
 from ssv.data.probing import Times, probe_times
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.sampling import ADVICE, Sampler
@@ -47,6 +48,7 @@ class VideoDataModule(pl.LightningDataModule):
         workers: int,
         held_out: float,
         max_broken: int,
+        pairs: bool = False,
         *,
         reader: Reader,
         seed: int,
@@ -64,6 +66,8 @@ class VideoDataModule(pl.LightningDataModule):
             workers: reading processes for each training process and loader; 0 reads in the training process.
             held_out: share of the training groups kept back for validation; at least one group if above 0.
             max_broken: broken videos to put up with.
+            pairs: batches, in training and of held-out videos, hold pairs of videos of one label; the only video of its
+                label is left out, counted and named.
             reader: reads the frames.
             seed: of the training order and draws; held-out videos and their clips do not depend on it.
         """
@@ -75,6 +79,7 @@ class VideoDataModule(pl.LightningDataModule):
         self.workers = workers
         self.held_out = held_out
         self.max_broken = max_broken
+        self.pairs = pairs
         self.reader = reader
         self.seed = seed
         self.sampler = sampler
@@ -82,7 +87,7 @@ class VideoDataModule(pl.LightningDataModule):
         self.eval_sampler = eval_sampler
         self.eval_crop = eval_crop
         self.broken: dict[str, str] = {}  # path: reason
-        self.left_out: dict[str, str] = {}  # path: reason, by the training sampler with short="skip"
+        self.left_out: dict[str, str] = {}  # path: reason: too short with short="skip", or without a partner
         self._videos = videos
         self._listed: dict[str, list[Video]] = {}
         self._times: dict[str, np.ndarray] = {}  # of every path that could be probed
@@ -92,7 +97,7 @@ class VideoDataModule(pl.LightningDataModule):
         """Probes the training videos and finds out which of them fit; what is wrong with them is raised here."""
         if stage in (None, "fit", "validate"):
             for name in ("fit", "held_out"):
-                self._fitting(self.split(name), self.sampler, self.left_out)
+                self._rows(name)
 
     def split(self, name: str) -> list[Video]:
         """The readable videos of "train" (the official list), "fit" (train without held-out groups), "held_out", "test".
@@ -110,20 +115,27 @@ class VideoDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches of "fit", the same for each (seed, epoch); continues exactly after an interruption."""
-        videos = self.split("fit")
-        rows = self._fitting(videos, self.sampler, self.left_out)
+        videos, rows = self.split("fit"), self._rows("fit")
         rank, world = _processes()
-        batches = EpochBatches(rows, self.batch_size, seed=self.seed, rank=rank, world=world)
+        labels = _labels(videos, rows) if self.pairs else None
+        batches = EpochBatches(rows, self.batch_size, seed=self.seed, labels=labels, rank=rank, world=world)
         return self._loader(self._dataset(videos, self.sampler, self.crop, self.seed), batches)
 
     def val_dataloader(self) -> ResumableLoader | list[Any]:
         """The held-out videos, cut the same way each time; an empty list when none are held out."""
-        videos = self.split("held_out")
-        rows = self._fitting(videos, self.sampler, self.left_out)
+        videos, rows = self.split("held_out"), self._rows("held_out")
         if not len(rows):
             return []
         rank, world = _processes()
-        batches = EpochBatches(rows, self.batch_size, shuffle=False, drop_last=False, rank=rank, world=world)
+        batches = EpochBatches(
+            rows,
+            self.batch_size,
+            shuffle=False,
+            drop_last=False,
+            labels=_labels(videos, rows) if self.pairs else None,
+            rank=rank,
+            world=world,
+        )
         return self._loader(self._dataset(videos, self.sampler, self.crop, VALIDATION_SEED), batches)
 
     def loader(
@@ -134,9 +146,12 @@ class VideoDataModule(pl.LightningDataModule):
         *,
         batch_size: int,
         shuffle: bool = False,
+        pairs: bool = False,
         seed: int = 0,
     ) -> DataLoader[Clips]:
         """Every video once, the incomplete batch included, in this process alone; for evaluations.
+
+        With ``pairs`` two of a label beside each other, and as few as possible twice.
 
         With ``shuffle`` order and draws follow (seed, epoch), and iterating again is the next epoch; without it
         both are the same each time. ``clips.video`` is the row in ``videos``, also where some are left out.
@@ -144,8 +159,10 @@ class VideoDataModule(pl.LightningDataModule):
         self._probe(videos)
         videos = list(videos)
         readable = np.array([row for row, video in enumerate(videos) if video.path in self._times], dtype=np.int64)
-        fitting = self._fitting([videos[row] for row in readable], sampler, {})
-        batches = EpochBatches(readable[fitting], batch_size, seed=seed, shuffle=shuffle, drop_last=False)
+        rows = readable[self._fitting([videos[row] for row in readable], sampler, {})]
+        rows = self._with_partner(videos, rows, {}) if pairs else rows
+        labels = _labels(videos, rows) if pairs else None
+        batches = EpochBatches(rows, batch_size, seed=seed, shuffle=shuffle, drop_last=False, labels=labels)
         return self._loader(self._dataset(videos, sampler, crop, seed), batches)
 
     def calibration(self, seed: int) -> DataLoader[Clips]:
@@ -244,6 +261,25 @@ class VideoDataModule(pl.LightningDataModule):
             log.warning("left out %d of %d videos that give no clip: %s", len(unfit), len(videos), named(told))
         return np.delete(every, list(unfit))
 
+    def _rows(self, name: str) -> np.ndarray:
+        """Rows of "fit" or "held_out" that training clips are cut from, int64."""
+        videos = self.split(name)
+        rows = self._fitting(videos, self.sampler, self.left_out)
+        if self.pairs and len(rows):
+            rows = self._with_partner(videos, rows, self.left_out)
+            if name == "fit" and not len(rows):
+                raise ValueError("data.pairs=true: no two training videos have the same label; set data.pairs=false")
+        return rows
+
+    def _with_partner(self, videos: Sequence[Video], rows: np.ndarray, left_out: dict[str, str]) -> np.ndarray:
+        """The rows whose label is also another one's."""
+        single = partnerless(_labels(videos, rows))
+        told = [videos[row].path for row in rows[single]]
+        if set(told) - left_out.keys():
+            log.warning("left out %d of %d videos, the only ones of their label: %s", len(told), len(rows), named(told))
+        left_out.update(dict.fromkeys(told, "is the only video of its label (data.pairs=true)"))
+        return np.asarray(rows[~single])
+
     def _dataset(self, videos: Sequence[Video], sampler: Sampler, crop: Crop, seed: int) -> VideoDataset:
         nothing = np.empty(0)
         times = Times(self._times.get(video.path, nothing) for video in videos)
@@ -254,6 +290,10 @@ class VideoDataModule(pl.LightningDataModule):
 
     def _hours(self, videos: Sequence[Video]) -> float:
         return sum(float(times[-1] - times[0]) for times in (self._times[video.path] for video in videos)) / 3600
+
+
+def _labels(videos: Sequence[Video], rows: np.ndarray) -> np.ndarray:
+    return np.array([videos[row].label for row in rows], dtype=np.int64)
 
 
 def _group(video: Video) -> str:

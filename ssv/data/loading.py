@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ssv.data.dataset import VideoDataset, generator_for
+from ssv.data.pairing import pair_count, pair_up
 from ssv.data.readers.base import VideoError
 from ssv.data.sets.lookup import named
 from ssv.types import Clips
@@ -35,6 +36,9 @@ class EpochBatches(Sampler[list[Key]]):
     Process r of w takes every w-th entry of each global batch, from the r-th on. So the processes together see
     what one process would, and a run may continue on another number of them. With ``shuffle`` the order is a
     permutation drawn from (seed, epoch); without it, order and epoch stay the same for ever (fixed draws).
+
+    With ``labels`` batches hold pairs of videos of one label, each pair in one process. Of a label with an odd number
+    of videos one is in two pairs of the epoch, another one each time; a single one would be its own partner.
     """
 
     def __init__(
@@ -45,14 +49,24 @@ class EpochBatches(Sampler[list[Key]]):
         seed: int = 0,
         shuffle: bool = True,
         drop_last: bool = True,
+        labels: Sequence[int] | np.ndarray | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """``batch_size`` counts over all ``world`` processes; ``drop_last`` drops the incomplete batch at the end."""
+        """``batch_size`` counts over all ``world`` processes; ``drop_last`` drops the incomplete batch at the end.
+
+        ``labels`` belong to ``rows``, one each.
+        """
         self.rows = torch.as_tensor(np.asarray(rows, dtype=np.int64))
+        self.labels = None if labels is None else torch.as_tensor(np.asarray(labels, dtype=np.int64))
         if batch_size < 1 or batch_size % world:
             raise ValueError(
                 f"data.batch_size={batch_size} counts over all processes and must be a multiple of their number, {world}"
+            )
+        if self.labels is not None and batch_size // world % 2:
+            raise ValueError(
+                f"data.batch_size={batch_size} gives each of {world} processes {batch_size // world} videos, which are no "
+                f"pairs (data.pairs=true); set it to a multiple of {2 * world}"
             )
         if drop_last and len(self.rows) < batch_size:
             raise ValueError(
@@ -81,7 +95,8 @@ class EpochBatches(Sampler[list[Key]]):
 
     def __len__(self) -> int:
         """Batches of a whole epoch, wherever the next iteration starts (Lightning counts from there itself)."""
-        whole, rest = divmod(len(self.rows), self.batch_size)
+        entries, together = self._entries()
+        whole, rest = divmod(entries, self.batch_size // together)
         return whole + (not self.drop_last and rest > self.rank)
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -93,14 +108,27 @@ class EpochBatches(Sampler[list[Key]]):
         """One batch of the current epoch."""
         return self._batch(self._order(), self.epoch, number)
 
+    def _entries(self) -> tuple[int, int]:
+        """How many entries an epoch has, and the videos of each: single ones, or pairs."""
+        if self.labels is None:
+            return len(self.rows), 1
+        return pair_count(self.labels), 2
+
     def _order(self) -> torch.Tensor:
-        if not self.shuffle:
-            return self.rows
-        return self.rows[torch.randperm(len(self.rows), generator=generator_for(self.seed, self.epoch))]
+        """The rows of each entry of the epoch, (entries, 1) or (entries, 2)."""
+        generator = generator_for(self.seed, self.epoch)
+        places = torch.randperm(len(self.rows), generator=generator) if self.shuffle else torch.arange(len(self.rows))
+        if self.labels is None:
+            return self.rows[places, None]
+        pairs = pair_up(places, self.labels[places])
+        if self.shuffle:  # they come label by label
+            pairs = pairs[torch.randperm(len(pairs), generator=generator)]
+        return self.rows[pairs]
 
     def _batch(self, order: torch.Tensor, epoch: int, number: int) -> list[Key]:
-        whole = order[number * self.batch_size : (number + 1) * self.batch_size]
-        return [(epoch, row) for row in whole[self.rank :: self.world].tolist()]
+        entries = self.batch_size // order.shape[1]
+        whole = order[number * entries : (number + 1) * entries]
+        return [(epoch, row) for row in whole[self.rank :: self.world].flatten().tolist()]
 
 
 class _NoBatch(RuntimeError):

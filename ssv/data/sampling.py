@@ -115,6 +115,52 @@ class UniformClips:
         return torch.from_numpy(self._spacing.indices(seconds, starts, loop=self.short == "loop"))
 
 
+class WholeVideo:
+    """Frames of the whole video, in order, drawn anew for each view: every choice of them is equally likely.
+
+    10 frames, ``frames=4`` gives for example ``[0, 3, 4, 8]``; with ``stride=2`` two of them lie 2 source frames or
+    more apart. Two videos never show the same moments but by chance, so that the number of a frame tells nothing
+    ("offset uniform" of google-research's tcc). Faster videos are shown as if they were slower: for tasks about the
+    order of an action, not about speed.
+    """
+
+    def __init__(
+        self,
+        *,
+        views: int = 1,
+        frames: int = 20,
+        stride: int | None = 1,
+        seconds: float | None = None,
+        short: Short = "error",
+    ) -> None:
+        """``stride`` is the least distance in source frames; ``seconds`` is None, there for all samplers to look alike."""
+        if seconds is not None or stride is None:
+            raise ValueError(
+                f"WholeVideo counts frames, got data.sampler.seconds={seconds} and stride={stride}; set "
+                "data.sampler.seconds=null data.sampler.stride=1"
+            )
+        self.views, self.frames, self.stride = views, frames, stride
+        self.short = short
+        self._spacing = _spacing(views, frames, stride, None, short)
+
+    def fits(self, seconds: np.ndarray) -> str | None:
+        """Why a video with these presentation times gives no clip free of repeats, or None."""
+        return self._spacing.problem(seconds)
+
+    def __call__(self, seconds: np.ndarray, generator: Generator | None) -> Tensor:
+        """Display indices, int64 (V,T), ascending; the only draws are V orders of frames from ``generator``."""
+        if generator is None:
+            raise ValueError("WholeVideo draws from a torch.Generator and got None; give one, or take UniformClips")
+        if not _require(self.fits(seconds), self.short):
+            starts = np.zeros(self.views)
+            return torch.from_numpy(self._spacing.indices(seconds, starts, loop=self.short == "loop")).long()
+        # The frames between that must stay free are taken out, and put back where they belong.
+        apart = torch.arange(self.frames) * (self.stride - 1)
+        free = len(seconds) - int(apart[-1])
+        drawn = [torch.randperm(free, generator=generator)[: self.frames].sort().values for _ in range(self.views)]
+        return torch.stack(drawn) + apart
+
+
 class _ByStride:
     """Frames counted: a clip spans ``(frames - 1) * stride + 1`` source frames; starts are frame numbers."""
 

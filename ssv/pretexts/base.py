@@ -31,10 +31,12 @@ class Pretext(nn.Module, ABC):
     which training reseeds before every step. It knows no Lightning, no optimizer, no logging.
 
     ``is_temporal`` is True when a static video cannot be answered; the contract tests then prove it.
+    ``uses_labels`` is True when the question needs to be told what videos show; tables then say so.
     """
 
     backbone: Backbone
     is_temporal: bool = False
+    uses_labels: bool = False
 
     @abstractmethod
     def forward(self, clips: Clips) -> PretextOutput:

@@ -23,6 +23,8 @@ class Supervised(Pretext):
         dropout: probability, before the classifier.
     """
 
+    uses_labels = True
+
     def __init__(self, backbone: Backbone, *, classes: int = 101, frames: int = 16, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone = backbone

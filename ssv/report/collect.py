@@ -43,7 +43,7 @@ class Arm:
     @property
     def title(self) -> str:
         """The pretext in words."""
-        return REFERENCES.get(self.pretext, self.pretext)
+        return _pretext(self.pretext, self.runs)
 
     def mean(self, quantity: str) -> float:
         """Mean over runs of ``clips_seen``, ``frames_seen`` or ``hours``."""
@@ -248,14 +248,20 @@ def _arms(runs: Sequence[Run]) -> list[Arm]:
         # runs without scores (still running, failed) belong to every arm of their name
         for weights_file in sorted({row.weights_file for run in members for row in run.rows}) or ["backbone.pt"]
     ]
-    return [Arm(*key, _label(key, keys), tuple(groups[key[:4]])) for key in keys]
+    return [Arm(*key, _label(key, keys, groups[key[:4]]), tuple(groups[key[:4]])) for key in keys]
 
 
-def _label(key: tuple[str, ...], keys: Sequence[tuple[str, ...]]) -> str:
+def _label(key: tuple[str, ...], keys: Sequence[tuple[str, ...]], runs: Sequence[Run]) -> str:
     """The pretext in words, and what sets the arm apart from others of the same pretext."""
     same = [other for other in keys if other[0] == key[0]]
     apart = [key[i] for i in range(1, len(key)) if len({other[i] for other in same}) > 1]
-    return REFERENCES.get(key[0], key[0]) + (f" ({', '.join(apart)})" if apart else "")
+    return _pretext(key[0], runs) + (f" ({', '.join(apart)})" if apart else "")
+
+
+def _pretext(name: str, runs: Sequence[Run]) -> str:
+    """A pretext in words; that it was told what videos show, unless the words of a reference row say so."""
+    told = name not in REFERENCES and any(run.uses_labels for run in runs)
+    return REFERENCES.get(name, name) + (", with labels" if told else "")
 
 
 def _columns(arms: Sequence[Arm]) -> list[Column]:

@@ -17,6 +17,7 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
     return (
         *_bad_runs(comparison),
         *_missing(comparison),
+        *_labelled(comparison.arms),
         *_differing(comparison),
         *_weights(comparison.arms),
         *_protocols(comparison),
@@ -55,6 +56,12 @@ def _missing(comparison: Comparison) -> Iterable[str]:
             unscored = [run.seed for run in arm.runs if run.seed not in column.rows[arm]]
             if unscored:
                 yield f"{arm.label}: {where} for seed {_list(unscored)}"
+
+
+def _labelled(arms: Sequence[Arm]) -> Iterable[str]:
+    for arm in arms:
+        if not arm.is_reference and any(run.uses_labels for run in arm.runs):
+            yield f"{arm.label}: its task is told what videos show, so this is no self-supervised row"
 
 
 def _differing(comparison: Comparison) -> Iterable[str]:

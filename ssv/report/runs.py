@@ -64,7 +64,7 @@ class Audited:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run folder. ``notes`` holds what was odd about it, in words."""
+    """One run folder. ``notes`` holds what was odd about it, in words; ``uses_labels``: its pretext was told labels."""
 
     folder: Path
     name: str
@@ -87,6 +87,7 @@ class Run:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     audits: tuple[Audited, ...] = ()
+    uses_labels: bool = False
 
     @property
     def finished(self) -> bool:
@@ -147,6 +148,7 @@ def read_run(folder: Path, *, now: float | None = None) -> Run:
         rows=rows,
         notes=tuple(notes),
         audits=audits,
+        uses_labels=identity.get("uses_labels") is True,
     )
 
 

@@ -198,7 +198,7 @@ class Looks:
 
     def __init__(self, data: VideoDataModule, videos: Sequence[Video], looks: int, seed: int) -> None:
         self.loaders = [
-            data.loader(videos, data.sampler, data.crop, batch_size=data.batch_size, seed=seed + look)
+            data.loader(videos, data.sampler, data.crop, batch_size=data.batch_size, pairs=data.pairs, seed=seed + look)
             for look in range(looks)
         ]
 

@@ -6,8 +6,10 @@ import pytest
 
 from ssv.cli.checks import check_config
 from ssv.cli.errors import UserError, nearest
+from ssv.cli.pretrain import identity
 from ssv.cli.run_folder import claim, differences, digest_tag, run_name
 from ssv.cli.scores import put_row, save_arrays
+from tests.compose import compose
 
 CONFIG = {"seed": 0, "data": {"workers": 2, "batch_size": 8}, "trainer": {"devices": 1}, "run": {"name": "x"}}
 
@@ -98,3 +100,11 @@ def test_unknown_keys_are_found_at_any_depth():
 def test_nearest_knows_short_forms():
     assert nearest("sped", ["speed_prediction", "supervised"]) == "; did you mean 'speed_prediction'?"
     assert nearest("zzz", ["speed_prediction"]) == ""
+
+
+@pytest.mark.parametrize(("name", "told"), [("temporal_cycle", True), ("single_frame", True), ("random_walk", False)])
+def test_a_run_says_whether_its_pretext_is_told_what_videos_show(name, told):
+    config = compose("pretrain", f"pretext={name}", "tag=x")
+    named = identity(config, {"pretext": name, "backbone": "b", "data": "d"}, [])
+    assert named.get("uses_labels", False) is told
+    assert named["name"] == f"{name}-b-d-x-s0"

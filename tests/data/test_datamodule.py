@@ -113,6 +113,42 @@ def test_videos_that_do_not_fit(root, caplog):
     assert len(held.train_dataloader().batches.rows) == 8
 
 
+def labelled(*labels):
+    def videos(root, split):
+        return [Video(f"{root}/{n}_40.avi", label, f"g{n}") for n, label in enumerate(labels)]
+
+    return videos
+
+
+def test_batches_of_pairs_leave_out_who_has_no_partner(root, caplog):
+    module = data(root, labelled(0, 0, 1, 2, 0, 2), pairs=True, held_out=0.0)
+    with caplog.at_level(logging.WARNING, logger="ssv"):
+        summary = module.summary()
+    assert [path.rsplit("/")[-1] for path in summary["left_out"]] == ["2_40.avi"] and summary["fit"] == 5
+    assert caplog.text.count("left out 1 of 6 videos, the only ones of their label") == 1
+    batches = [(clips.video.tolist(), clips.label.tolist()) for clips in module.train_dataloader()]
+    assert len(batches) == 3 and all(a == b for _, (a, b) in batches)
+    assert {row for rows, _ in batches for row in rows} == {0, 1, 3, 4, 5}  # rows of the list, the odd one once more
+    videos = module.split("train")
+    looked = module.loader(videos, UniformClips(frames=4), CenterCrop(16, short_side=16), batch_size=2, pairs=True)
+    assert [clips.video.tolist() for clips in looked] == [[0, 1], [4, 0], [3, 5]]
+
+
+def test_held_out_videos_come_in_pairs_too(root):
+    module = data(root, labelled(0, 0, 0, 0, 0, 0), pairs=True, held_out=0.5)
+    assert [len(clips.video) for clips in module.val_dataloader()] == [2, 2]  # three of them, one twice
+    alone = data(root, labelled(0, 0, 0, 0, 0, 0), pairs=True, held_out=0.1)
+    alone.setup()
+    assert alone.val_dataloader() == [] and len(alone.left_out) == 1
+
+
+def test_pairs_that_cannot_be(root):
+    with pytest.raises(ValueError, match=r"2 of 6 videos have none.*data\.pairs=false"):
+        data(root, labelled(0, 0, -1, 1, 1, -1), pairs=True, held_out=0.0).setup()
+    with pytest.raises(ValueError, match=r"no two training videos.*data\.pairs=false"):
+        data(root, labelled(0, 1, 2, 3, 4, 5), pairs=True, held_out=0.0).setup()
+
+
 def test_held_out_clips_are_the_same_each_time_and_for_every_seed(root):
     first = list(data(root).val_dataloader())
     loader = data(root, seed=9).val_dataloader()

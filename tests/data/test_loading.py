@@ -15,8 +15,8 @@ from ssv.data.readers.base import VideoError
 from tests.data.fakes import NumberReader, numbered_dataset
 
 
-def loader(count=13, batch_size=3, *, workers=0, seed=0, reader=None, rank=0, world=1, **kwargs):
-    batches = EpochBatches(range(count), batch_size, seed=seed, rank=rank, world=world)
+def loader(count=13, batch_size=3, *, labels=None, workers=0, seed=0, reader=None, rank=0, world=1, **kwargs):
+    batches = EpochBatches(range(count), batch_size, seed=seed, labels=labels, rank=rank, world=world)
     return ResumableLoader(numbered_dataset(count, reader=reader, seed=seed), batches, workers=workers, **kwargs)
 
 
@@ -47,6 +47,68 @@ def test_every_video_once_and_another_order_each_epoch():
     again.set_epoch(2)
     assert [row for batch in again for _, row in batch] == orders[2]
     assert list(EpochBatches(range(12), 4, seed=2)) != list(EpochBatches(range(12), 4, seed=1))
+
+
+LABELS = [0, 3, 0, 3, 3, 0, 7, 7, 0, 3, 3]  # four, five and two of a kind
+ROWS = [20 + i for i in range(len(LABELS))]
+
+
+def paired(epoch=0, **options):
+    """The pairs of an epoch, and the rows of its batches."""
+    batches = EpochBatches(ROWS, 4, labels=LABELS, **{"seed": 1, "drop_last": False, **options})
+    batches.set_epoch(epoch)
+    keys = list(batches)
+    assert len(keys) == len(batches) and {key[0] for batch in keys for key in batch} == {batches.epoch}
+    rows = [[row for _, row in batch] for batch in keys]
+    return [tuple(batch[i : i + 2]) for batch in rows for i in range(0, len(batch), 2)], rows
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches_of_pairs_of_one_label(shuffle):
+    again = set()
+    for epoch in range(8):
+        pairs, rows = paired(epoch, shuffle=shuffle)
+        assert [len(batch) for batch in rows] == [4, 4, 4]
+        assert all(LABELS[a - 20] == LABELS[b - 20] and a != b for a, b in pairs)
+        shown = sorted(row for pair in pairs for row in pair)
+        assert set(shown) == set(ROWS) and len(shown) == len(ROWS) + 1  # of five of a kind, one twice
+        twice = next(row for row in shown if shown.count(row) == 2)
+        assert LABELS[twice - 20] == 3
+        again.add(twice)
+    assert (len(again) > 1) == shuffle
+    orders = [paired(epoch, shuffle=shuffle)[0] for epoch in (0, 1)]
+    assert (orders[0] != orders[1]) == shuffle and paired(1, shuffle=shuffle)[0] == orders[1]
+    assert (paired(seed=2, shuffle=shuffle)[0] != orders[0]) == shuffle
+    kinds = [[LABELS[a - 20] for a, _ in paired(epoch)[0]] for epoch in range(8)]
+    assert any(kind != sorted(kind) for kind in kinds)  # not label by label
+
+
+def test_the_incomplete_batch_of_pairs_is_dropped_as_any_other():
+    assert len(EpochBatches(ROWS, 8, labels=LABELS)) == 1
+    assert [len(batch) for batch in EpochBatches(ROWS, 8, labels=LABELS, drop_last=False)] == [8, 4]
+
+
+def test_pairs_stay_together_in_one_process():
+    alone = paired()[1]
+    shares = [paired(rank=rank, world=2)[1] for rank in (0, 1)]
+    for whole, first, second in zip(alone, *shares, strict=True):
+        assert [first, second] == [whole[:2], whole[2:]]
+    with pytest.raises(ValueError, match=r"data\.batch_size=6 .*multiple of 4"):
+        EpochBatches(ROWS, 6, labels=LABELS, world=2)
+    with pytest.raises(ValueError, match=r"multiple of 2"):
+        EpochBatches(ROWS, 3, labels=LABELS)
+
+
+def test_an_interrupted_epoch_of_pairs_continues_exactly():
+    labels = [i % 3 for i in range(13)]
+    expected = epochs(loader(batch_size=4, labels=labels), [0, 1])[1]
+    stopped = loader(batch_size=4, labels=labels)
+    stopped.batches.set_epoch(1)
+    source = iter(stopped)
+    before = [next(source)]
+    resumed = loader(batch_size=4, labels=labels)
+    resumed.load_state_dict(stopped.state_dict())
+    assert len(expected) == 3 and equal(before + list(resumed), expected)
 
 
 @pytest.mark.parametrize("drop_last", [True, False])

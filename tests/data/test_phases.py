@@ -13,9 +13,9 @@ from ssv.data.readers.pyav import PyAVReader
 from ssv.data.sampling import RandomClips
 from ssv.data.sequences.phases import CHUNK, PhasedVideos
 from ssv.data.sets.lookup import DataNotFound
-from ssv.data.sets.phases import phases, toy_phases
+from ssv.data.sets.phases import by_action, phases, toy_phases
 from ssv.data.toy.clips import Process
-from ssv.types import PhasedVideo
+from ssv.types import PhasedVideo, Video
 from tests.videos import read_number, write_numbered
 
 
@@ -79,6 +79,21 @@ def test_a_missing_list_says_where_it_was_looked_for(tmp_path):
         toy_phases(str(tmp_path), "test")
     with pytest.raises(ValueError, match="'train' and 'test', got 'held_out'"):
         phases(str(tmp_path), "held_out")
+
+
+def test_actions_become_labels_to_train_on(tmp_path):
+    def listed(root, split):
+        names = {"train": ["squat", "bowl", "squat"], "test": ["squat"], "odd": ["jump", "bowl"]}[split]
+        return [PhasedVideo(f"{root}/{split}/{i}.avi", (3,), name) for i, name in enumerate(names)]
+
+    assert by_action("r", "train", videos=listed) == [
+        Video("r/train/0.avi", 1, "train/0.avi"),
+        Video("r/train/1.avi", 0, "train/1.avi"),
+        Video("r/train/2.avi", 1, "train/2.avi"),
+    ]
+    assert by_action("r", "test", videos=listed) == [Video("r/test/0.avi", 1, "test/0.avi")]
+    with pytest.raises(ValueError, match="no training video of the action jump"):
+        by_action("r", "odd", videos=listed)
 
 
 def test_toy_events_are_the_first_frames_past_a_fraction(tmp_path):

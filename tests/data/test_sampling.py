@@ -1,10 +1,13 @@
 """Index arithmetic against literal lists; no video is involved."""
 
+from collections import Counter
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
 
-from ssv.data.sampling import RandomClips, UniformClips
+from ssv.data.sampling import RandomClips, UniformClips, WholeVideo
 
 
 def at(rate, frames, digits=12):
@@ -193,3 +196,41 @@ def test_a_single_frame():
 def test_wrong_values_name_their_key(kind, wrong):
     with pytest.raises(ValueError, match="data.sampler"):
         kind(**wrong)
+
+
+@pytest.mark.parametrize(("frames", "stride"), [(1, 1), (3, 1), (6, 1), (3, 2), (2, 4)])
+def test_every_choice_of_frames_of_the_whole_video_is_equally_likely(frames, stride):
+    sampler = WholeVideo(views=1, frames=frames, stride=stride)
+    choices = [c for c in combinations(range(6), frames) if all(b - a >= stride for a, b in zip(c, c[1:]))]
+    generator = draws()
+    counts = Counter(tuple(sampler(at(25, 6), generator)[0].tolist()) for _ in range(200 * len(choices)))
+    assert counts.keys() == set(choices)
+    assert all(abs(count - 200) < 70 for count in counts.values())  # five standard deviations
+
+
+def test_views_of_the_whole_video_are_drawn_independently_and_repeatably():
+    sampler = WholeVideo(views=3, frames=8)
+    clips = sampler(at(25, 60), draws(3))
+    assert clips.shape == (3, 8) and clips.dtype == torch.int64
+    assert (clips.diff(dim=1) > 0).all() and len({tuple(clip) for clip in clips.tolist()}) == 3
+    assert torch.equal(sampler(at(25, 60), draws(3)), clips) and not torch.equal(sampler(at(25, 60), draws(4)), clips)
+    with pytest.raises(ValueError, match="Generator"):
+        sampler(at(25, 60), None)
+
+
+def test_a_whole_video_that_is_too_short():
+    times = at(25, 4)
+    assert WholeVideo(frames=4).fits(times) is None
+    assert "has 4 frames" in WholeVideo(frames=5).fits(times) and "needs 7" in WholeVideo(frames=4, stride=2).fits(
+        times
+    )
+    with pytest.raises(ValueError, match=r"data\.sampler\.short"):
+        WholeVideo(frames=6)(times, draws())
+    assert WholeVideo(frames=6, short="hold")(times, draws()).tolist() == [[0, 1, 2, 3, 3, 3]]
+    assert WholeVideo(frames=6, short="loop", views=2)(times, draws()).tolist() == 2 * [[0, 1, 2, 3, 0, 1]]
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0.1}, {"stride": None}, {"stride": None, "seconds": 0.1}])
+def test_a_whole_video_counts_frames(wrong):
+    with pytest.raises(ValueError, match=r"data\.sampler\.seconds=null data\.sampler\.stride=1"):
+        WholeVideo(**wrong)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra.utils import get_class, instantiate
 
+from ssv.cli.list import entries
 from ssv.types import Clips
 from tests.compose import compose, stems, tiny_overrides
 
@@ -69,6 +70,24 @@ def test_yaml_lists_every_argument(name):
     target = get_class(config["pretext"]["_target_"])
     arguments = set(inspect.signature(target).parameters) - {"backbone"}
     assert {key for key in config["pretext"] if not key.startswith("_")} == arguments
+
+
+def test_a_task_that_uses_labels_says_so_where_tasks_are_listed(name):
+    pretext, _ = build(name)
+    what = {stem: text for stem, text, _ in entries("pretext")}[name]
+    assert ("with labels" in what) == pretext.uses_labels
+
+
+def test_a_task_without_labels_does_not_read_them(name):
+    pretext, config = build(name)
+    if pretext.uses_labels:
+        pytest.skip("uses labels, and says so")
+    clips = make_clips(config)
+    losses = []
+    for label in (clips.label, torch.full_like(clips.label, -1)):
+        torch.manual_seed(5)
+        losses.append(pretext.eval()(clips._replace(label=label)).loss.item())
+    assert losses[0] == losses[1]
 
 
 def test_loss_is_a_finite_float32_scalar_and_reaches_every_parameter(name):

@@ -198,6 +198,23 @@ def test_a_run_without_scores_is_a_row(tmp_path):
     assert not Tags(render(comparison, NOW)).open
 
 
+def test_a_pretext_that_is_told_what_videos_show_is_marked_and_no_other(tmp_path):
+    for pretext, told in (
+        ("temporal_cycle", {"uses_labels": True}),
+        ("speed", {}),
+        ("supervised", {"uses_labels": True}),
+    ):
+        rows = [score("linear_probe", 0.3)]
+        write_run(tmp_path / pretext, pretext=pretext, seed=0, status=finished(), scores=rows, **told)
+    comparison = collect(tmp_path)
+    assert {arm.label for arm in comparison.arms} == {"temporal_cycle, with labels", "speed", "supervised"}
+    assert [line for line in comparison.warnings if "self-supervised" in line] == [
+        "temporal_cycle, with labels: its task is told what videos show, so this is no self-supervised row"
+    ]
+    assert "temporal_cycle, with labels  " in printed(comparison) and "speed, with" not in printed(comparison)
+    assert "temporal_cycle, with labels" in render(comparison, NOW)
+
+
 def test_scores_that_are_no_shares_are_printed_as_they_are(tmp_path):
     for seed, tau in enumerate((-0.1234, 0.2, 0.3)):
         row = score("phase_alignment", 0, seed, scores={"kendall_tau": tau}, weights=f"w{seed}")

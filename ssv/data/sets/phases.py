@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ssv.data.sets.lookup import named, not_found
-from ssv.types import PhasedVideo
+from ssv.types import PhasedVideo, Video
 
 LAYOUT = "a CSV file with the columns video,split,action,events: files or folders of pictures, frames as in 12;40;77"
 GET = "Write the list in any spreadsheet or text editor."
@@ -82,6 +82,27 @@ def toy_phases(root: str, split: str, *, fractions: Sequence[float] = (0.25, 0.5
         for video, each in done.items()
     ]
     return _some(videos, path, split)
+
+
+def by_action(root: str, split: str, *, videos: Callable[[str, str], list[PhasedVideo]]) -> list[Video]:
+    """Videos with key events as videos to train on: their actions, numbered in alphabetical order, are the labels.
+
+    Each video is a group of its own. Of their phases nothing remains.
+
+    Args:
+        root: as for ``videos``.
+        split: ``"train"`` or ``"test"``.
+        videos: the list, such as `phases` or `toy_phases`; actions are those of its split "train".
+
+    Raises:
+        ValueError: an action of the split "test" that is not in "train".
+    """
+    place = {action: i for i, action in enumerate(sorted({video.action for video in videos(root, "train")}))}
+    listed = videos(root, split)
+    new = sorted({video.action for video in listed} - place.keys())
+    if new:
+        raise ValueError(f"no training video of the action {named(new)}")
+    return [Video(video.path, place[video.action], os.path.relpath(video.path, root)) for video in listed]
 
 
 def _existing(root: str, file: str, split: str, get: str, layout: str) -> str:
