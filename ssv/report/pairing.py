@@ -21,8 +21,8 @@ SCORE_TOLERANCE = 1e-3
 def compare(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) -> Difference | None:
     """Paired difference of ``arm`` minus the row of pretext ``reference``.
 
-    The reference has the same backbone; same data and tag are preferred where there are several. None where
-    there is no such row, where no seed is common, or where ``arm`` is a row of that pretext itself.
+    The reference has the same backbone; where there are several, one measured in the same form (card) is preferred,
+    then one with the same data and tag. None where there is no such row, where no seed is common, or where ``arm`` is a row of that pretext itself.
     """
     rows = [
         other
@@ -31,7 +31,16 @@ def compare(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) -> Di
     ]
     if arm.pretext == reference or not rows or arm not in column.rows:
         return None
-    other = max(rows, key=lambda row: (row.data == arm.data, row.tag == arm.tag, row.weights_file == arm.weights_file))
+    form = column.mark(arm)
+    other = max(
+        rows,
+        key=lambda row: (
+            column.mark(row) == form,
+            row.data == arm.data,
+            row.tag == arm.tag,
+            row.weights_file == arm.weights_file,
+        ),
+    )
     difference = paired_difference(column.values(arm), column.values(other))
     if difference is None:
         return None

@@ -272,6 +272,20 @@ def test_rows_with_another_card_are_marked_and_explained(tmp_path):
     assert any("rows with another letter were measured in another way" in line for line in comparison.warnings)
 
 
+def test_a_row_is_paired_with_the_random_start_of_its_own_form(tmp_path):
+    grey, colour = {"pixels": "grey"}, {"pixels": "RGB"}
+    for seed in range(3):
+        for card, tag, start in ((grey, "aaa", 0.1), (colour, "bbb", 0.2)):
+            rows = [score("linear_probe", start + 0.01 * seed, seed, card=card)]
+            write_run(tmp_path / f"{tag}{seed}", pretext="random", tag=tag, seed=seed, scores=rows)
+        rows = [score("linear_probe", 0.25 + 0.01 * seed, seed, card=colour)]
+        write_run(tmp_path / f"walk{seed}", pretext="random_walk", tag="base", seed=seed, scores=rows)
+    comparison = collect(tmp_path)
+    (column,) = comparison.main_columns
+    (walk,) = [arm for arm in comparison.arms if arm.pretext == "random_walk"]
+    assert comparison.differences[walk, column, "random"].mean == pytest.approx(0.05)
+
+
 def test_one_card_for_all_rows_is_no_reason_for_marks(tmp_path):
     card = {"backbone": "3D"}
     for seed in range(2):
