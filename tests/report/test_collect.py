@@ -275,7 +275,7 @@ def test_rows_with_another_card_are_marked_and_explained(tmp_path):
 def test_a_row_is_paired_with_the_random_start_of_its_own_form(tmp_path):
     grey, colour = {"pixels": "grey"}, {"pixels": "RGB"}
     for seed in range(3):
-        for card, tag, start in ((grey, "aaa", 0.1), (colour, "bbb", 0.2)):
+        for card, tag, start in ((grey, "aaa", 0.3), (colour, "bbb", 0.2)):
             rows = [score("linear_probe", start + 0.01 * seed, seed, card=card)]
             write_run(tmp_path / f"{tag}{seed}", pretext="random", tag=tag, seed=seed, scores=rows)
         rows = [score("linear_probe", 0.25 + 0.01 * seed, seed, card=colour)]
