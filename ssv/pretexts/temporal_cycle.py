@@ -146,7 +146,7 @@ class TemporalCycle(Pretext):
         if not bool(is_pair.any()):
             raise ValueError(
                 f"temporal_cycle found no two videos of one label among the {len(label)} of a batch; set data.pairs=true "
-                "and an even data.batch_size"
+                "and an even data.batch_size, a larger one where broken videos may drop out (data.max_broken)"
             )
         first, second = is_pair.nonzero(as_tuple=True)
         return first, second
