@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssv.backbones.base import Backbone
 from ssv.types import Clips, PretextOutput
@@ -41,6 +41,18 @@ class Pretext(nn.Module, ABC):
     @abstractmethod
     def forward(self, clips: Clips) -> PretextOutput:
         """Ask and grade. Raises ValueError naming the YAML key when the clips do not fit the question."""
+
+    def one_view(self, clips: Clips, frames: int) -> Tensor:
+        """The only view of every video, uint8 (B,C,T,H,W). Raises ValueError unless it has ``frames`` frames."""
+        name, pixels = type(self).__module__.rpartition(".")[2], clips.pixels
+        if pixels.dtype != torch.uint8 or pixels.ndim != 6:
+            raise ValueError(f"{name} needs uint8 clips (B,V,C,T,H,W), got {pixels.dtype} {tuple(pixels.shape)}")
+        if pixels.shape[1] != 1 or pixels.shape[3] != frames:
+            raise ValueError(
+                f"{name} as configured needs 1 view of {frames} frames, got {pixels.shape[1]} of {pixels.shape[3]}; "
+                f"set data.sampler.views=1 data.sampler.frames={frames}"
+            )
+        return pixels[:, 0]
 
     def fit(self, batches: Iterable[Clips], generator: torch.Generator) -> None:
         """Run once before the first step (colour clusters, for example); results belong in buffers."""

@@ -106,9 +106,10 @@ class Colorization(Pretext):
 
     def forward(self, clips: Clips) -> PretextOutput:
         """Colour the target; ``accuracy`` is the mean over the colours that occur, ``plain_accuracy`` over cells."""
-        self._check(clips)
-        features = self.features(clips.pixels[:, 0])  # (B,D,T,h,w)
-        colours = self.colours(clips.pixels[:, 0], features.shape[3], features.shape[4])  # (B,T,h,w)
+        pixels = self.one_view(clips, self.references + 1)
+        self._check_colours(pixels)
+        features = self.features(pixels)  # (B,D,T,h,w)
+        colours = self.colours(pixels, features.shape[3], features.shape[4])  # (B,T,h,w)
         given = F.one_hot(colours[:, :-1], self.clusters).movedim(-1, 1).to(features.dtype)  # (B,K,S,h,w)
         read = attend(features[:, :, -1], features[:, :, :-1], given, temperature=self.temperature, radius=self.radius)
         asked = colours[:, -1]
@@ -144,17 +145,9 @@ class Colorization(Pretext):
         ab = lab(small)[:, 1:].permute(0, 2, 3, 1)
         return nearest(ab.flatten(0, 2), self.centres).view(len(pixels), -1, height, width)
 
-    def _check(self, clips: Clips) -> None:
-        pixels, need = clips.pixels, self.references + 1
-        if pixels.dtype != torch.uint8 or pixels.ndim != 6 or pixels.shape[2] != 3:
-            raise ValueError(
-                f"colorization needs uint8 clips (B,V,3,T,H,W) in colour, got {pixels.dtype} {tuple(pixels.shape)}"
-            )
-        if pixels.shape[1] != 1 or pixels.shape[3] != need:
-            raise ValueError(
-                f"colorization with references={self.references} needs 1 view of {need} frames, got {pixels.shape[1]} of "
-                f"{pixels.shape[3]}; set data.sampler.views=1 data.sampler.frames={need}"
-            )
+    def _check_colours(self, pixels: Tensor) -> None:
+        if pixels.shape[1] != 3:
+            raise ValueError(f"colorization needs clips in colour, (B,V,3,T,H,W), got {pixels.shape[1]} channels")
         if bool(self.centres.isnan().any()):
             raise ValueError("colorization has no colour clusters yet; call fit(batches, generator) first")
 

@@ -145,8 +145,8 @@ class CycleConsistency(Pretext):
         its start, ``accuracy_skip`` of the skipping cycles'; ``chance``: share of the same patches that lie as near to
         the frame's middle, which is what knowing nothing gets. ``affinity_entropy`` is 1 where all cells look alike.
         """
-        self._check(clips)
-        pixels = clips.pixels[:, 0]
+        pixels = self.one_view(clips, self.frames)
+        self._check_size(pixels)
         theta = self.starts(pixels)
         again = theta.repeat_interleave(self.base, 0)
         frames, target, patch = self.features(pixels, theta)
@@ -253,17 +253,7 @@ class CycleConsistency(Pretext):
         embedded: Tensor = self.project(maps).relu()
         return embedded.to(torch.promote_types(embedded.dtype, torch.float32))
 
-    def _check(self, clips: Clips) -> None:
-        pixels = clips.pixels
-        if pixels.dtype != torch.uint8 or pixels.ndim != 6:
-            raise ValueError(
-                f"cycle_consistency needs uint8 clips (B,V,C,T,H,W), got {pixels.dtype} {tuple(pixels.shape)}"
-            )
-        if pixels.shape[1] != 1 or pixels.shape[3] != self.frames:
-            raise ValueError(
-                f"cycle_consistency with frames={self.frames} needs 1 view of {self.frames} frames, got "
-                f"{pixels.shape[1]} of {pixels.shape[3]}; set data.sampler.views=1 data.sampler.frames={self.frames}"
-            )
+    def _check_size(self, pixels: Tensor) -> None:
         if min(pixels.shape[-2:]) < self.size:
             raise ValueError(
                 f"cycle_consistency with size={self.size} got frames of {pixels.shape[-2]}x{pixels.shape[-1]} pixels; "

@@ -99,8 +99,7 @@ class OrderVerification(Pretext):
 
     def forward(self, clips: Clips) -> PretextOutput:
         """Ask four tuples of every window: B windows make 4*B questions, a quarter of them in order."""
-        self._check(clips)
-        pixels = clips.pixels[:, 0]
+        pixels = self.one_view(clips, self.frames)
         chosen, is_found, order = self.ask(pixels, clips.seconds[:, 0])
         logits = self.order_logits(take_frames(pixels, chosen), order).flatten(0, 1)
         in_order = (torch.arange(len(TUPLES), device=pixels.device) == 0).long().repeat(len(pixels))
@@ -160,19 +159,6 @@ class OrderVerification(Pretext):
             pooled = self.backbone(shown).mean((2, 3, 4)).view(batch, tuples, -1)
         logits: Tensor = self.head(pooled).float()
         return logits
-
-    def _check(self, clips: Clips) -> None:
-        if clips.pixels.dtype != torch.uint8 or clips.pixels.ndim != 6:
-            raise ValueError(
-                f"order_verification needs uint8 clips (B,V,C,T,H,W), got {clips.pixels.dtype} "
-                f"{tuple(clips.pixels.shape)}"
-            )
-        if clips.pixels.shape[1] != 1 or clips.pixels.shape[3] != self.frames:
-            raise ValueError(
-                f"order_verification with frames={self.frames} needs 1 view of {self.frames} frames, got "
-                f"{clips.pixels.shape[1]} of {clips.pixels.shape[3]}; set data.sampler.views=1 "
-                f"data.sampler.frames={self.frames}"
-            )
 
 
 def _no_motion(pixels: Tensor) -> Tensor:

@@ -99,8 +99,9 @@ class RandomWalk(Pretext):
 
         ``affinity_entropy`` is that of single steps, from 0 (sure) to 1 (anywhere).
         """
-        self._check(clips)
-        frames = normalise(clips.pixels[:, 0], self.backbone.mean, self.backbone.std)
+        pixels = self.one_view(clips, self.frames)
+        self._check_size(pixels)
+        frames = normalise(pixels, self.backbone.mean, self.backbone.std)
         nodes = self.map_nodes(self._frames(frames)) if self.nodes == "map" else self.patch_nodes(self._patches(frames))
         # The released code cuts edges in eval mode as well; its own evaluation never runs this loss.
         dropout = self.dropout if self.training or self.dropout_mode == "released" else 0.0
@@ -158,15 +159,7 @@ class RandomWalk(Pretext):
             return random_boxes(shape, *self.frame_crop, frames.device)
         return torch.tensor([0.0, 0.0, 1.0, 1.0], device=frames.device).expand(*shape, 4)
 
-    def _check(self, clips: Clips) -> None:
-        pixels = clips.pixels
-        if pixels.dtype != torch.uint8 or pixels.ndim != 6:
-            raise ValueError(f"random_walk needs uint8 clips (B,V,C,T,H,W), got {pixels.dtype} {tuple(pixels.shape)}")
-        if pixels.shape[1] != 1 or pixels.shape[3] != self.frames:
-            raise ValueError(
-                f"random_walk with frames={self.frames} needs 1 view of {self.frames} frames, got {pixels.shape[1]} of "
-                f"{pixels.shape[3]}; set data.sampler.views=1 data.sampler.frames={self.frames}"
-            )
+    def _check_size(self, pixels: Tensor) -> None:
         if min(pixels.shape[-2:]) < self.size:
             raise ValueError(
                 f"random_walk with size={self.size} got frames of {pixels.shape[-2]}x{pixels.shape[-1]} pixels; set "

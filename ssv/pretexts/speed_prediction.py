@@ -66,8 +66,8 @@ class SpeedPrediction(Pretext):
 
     def forward(self, clips: Clips) -> PretextOutput:
         """Ask about every version of every window: B windows make K*B questions, equally many of each speed."""
-        self._check(clips)
-        pixels, seconds = clips.pixels[:, 0], clips.seconds[:, 0]
+        pixels, seconds = self.one_view(clips, self.window * self.frames), clips.seconds[:, 0]
+        self._check_times(seconds)
         questions = torch.cat([self._play(pixels, seconds, k) for k in range(len(self.speeds))])
         speed = torch.arange(len(self.speeds), device=pixels.device).repeat_interleave(len(pixels))
         logits = self.speed_logits(questions)
@@ -117,19 +117,10 @@ class SpeedPrediction(Pretext):
             return self.test_size
         return int(torch.randint(self.sizes[0], self.sizes[1] + 1, ()))
 
-    def _check(self, clips: Clips) -> None:
-        need = self.window * self.frames
-        if clips.pixels.dtype != torch.uint8 or clips.pixels.ndim != 6:
-            raise ValueError(
-                f"speed_prediction needs uint8 clips (B,V,C,T,H,W), got {clips.pixels.dtype} {tuple(clips.pixels.shape)}"
-            )
-        if clips.pixels.shape[1] != 1 or clips.pixels.shape[3] != need:
-            raise ValueError(
-                f"speed_prediction with frames={self.frames} and window={self.window} needs 1 view of {need} frames, got "
-                f"{clips.pixels.shape[1]} of {clips.pixels.shape[3]}; set data.sampler.views=1 data.sampler.frames={need}"
-            )
+    def _check_times(self, seconds: Tensor) -> None:
+        need = seconds.shape[1]
         # Frames nearest to a grid may lie half a step off it at either end; a slow source is off by much more.
-        span = (clips.seconds[..., -1] - clips.seconds[..., 0]).max()
+        span = (seconds[:, -1] - seconds[:, 0]).max()
         slowest = float(span) / (need - 1)
         if slowest > 1.02 * self.seconds_per_frame + self.seconds_per_frame / (need - 1):
             raise ValueError(

@@ -96,9 +96,9 @@ class TemporalCycle(Pretext):
         lengths of the clip, ``back_deviation`` the root of the variance there, ``neighbour_tau`` whether nearest
         neighbours keep the order of frames.
         """
-        self._check(clips)
+        pixels = self.one_view(clips, self.frames)
         first, second = self._pairs(clips)
-        embeddings = self.embed(normalise(clips.pixels[:, 0], self.backbone.mean, self.backbone.std))
+        embeddings = self.embed(normalise(pixels, self.backbone.mean, self.backbone.std))
         with torch.autocast(embeddings.device.type, enabled=False):
             start, other = embeddings.float()[first], embeddings.float()[second]
             logits = cycle_back(start, other, kind=self.similarity, temperature=self.temperature)
@@ -150,18 +150,6 @@ class TemporalCycle(Pretext):
             )
         first, second = is_pair.nonzero(as_tuple=True)
         return first, second
-
-    def _check(self, clips: Clips) -> None:
-        if clips.pixels.dtype != torch.uint8 or clips.pixels.ndim != 6:
-            raise ValueError(
-                f"temporal_cycle needs uint8 clips (B,V,C,T,H,W), got {clips.pixels.dtype} {tuple(clips.pixels.shape)}"
-            )
-        if clips.pixels.shape[1] != 1 or clips.pixels.shape[3] != self.frames:
-            raise ValueError(
-                f"temporal_cycle with frames={self.frames} needs 1 view of {self.frames} frames, got "
-                f"{clips.pixels.shape[1]} of {clips.pixels.shape[3]}; set data.sampler.views=1 "
-                f"data.sampler.frames={self.frames}"
-            )
 
 
 def _shares(seconds: Tensor) -> Tensor:
