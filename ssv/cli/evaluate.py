@@ -38,6 +38,7 @@ def run(config: dict[str, Any]) -> int:
 
     from ssv.cli.build import build_data, instantiate_plain, quiet_lightning
     from ssv.cli.dashboard import open_dashboard
+    from ssv.cli.scores import config_digest, file_digest
     from ssv.training.seeding import derive_seed, isolated_random
     from ssv.training.weights import weights_digest
 
@@ -52,6 +53,7 @@ def run(config: dict[str, Any]) -> int:
     else:
         folder, file = find_run(config)
     backbone, provenance = load(config, file)
+    configured = config_digest(config)  # before the seed enters
     seed = config["seed"] if config["seed"] is not None else int(provenance.get("seed", 0))
     if "seed" in config["evaluation"]:
         config["evaluation"]["seed"] = seed  # known only now that the weights are
@@ -80,6 +82,8 @@ def run(config: dict[str, Any]) -> int:
         "seed": seed,
         "weights": digest,
         "weights_file": file.name,
+        "config": configured,
+        "file": file_digest(file),
         "scores": scores,
         "seconds": round(seconds, 2),
         "peak_gb": round(peak_gb(), 2),

@@ -41,6 +41,8 @@ def run_verb(verb: str, arguments: list[str]) -> int:
     first = getattr(module, "FIRST", None)  # the key that the first word may leave out
     if first and arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
         arguments = [f"{first}={arguments[0]}", *arguments[1:]]
+    flags: dict[str, str] = getattr(module, "FLAGS", {})  # words in dashes that stand for a key
+    arguments = [flags.get(word, word) for word in arguments]
     codes: list[int] = []
 
     def task(composed: Any) -> None:
@@ -122,19 +124,66 @@ def dotted(node: Any, prefix: str = "") -> list[str]:
 
 
 def prepare(module: Any, composed: Any) -> Config:
+    """The composed configuration of the running Hydra job as a plain dict, checked and named."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra_config = HydraConfig.get()
+    return plain(module, composed, hydra_config.runtime.choices, list(hydra_config.overrides.task))
+
+
+def compose(verb: str, words: list[str]) -> Config:
+    """What ``ssv VERB WORDS`` would run, as a plain dict; also while another job of Hydra is running.
+
+    Raises:
+        UserError: as the command itself would.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import flag_override, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    module = importlib.import_module(f"ssv.cli.{verb}")
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().hydra = None
+    context = (
+        hydra.initialize_config_module("ssv.conf", version_base="1.3")
+        if config_path().startswith("pkg:")
+        else hydra.initialize_config_dir(config_path(), version_base="1.3")
+    )
+    try:
+        with context:
+            composed = hydra.compose(verb, [*searched(running), *words], return_hydra_config=True)
+            about = composed.hydra
+            with flag_override(composed, "struct", False), open_dict(composed):
+                del composed["hydra"]
+            return plain(module, composed, about.runtime.choices, words)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(from_hydra(error, known_keys(verb, words))) from error
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def searched(running: Any) -> list[str]:
+    """The user's own folders of options (``--config-dir``) of a running job, for another one."""
+    if running is None:
+        return []
+    paths = [source.path for source in running.config_loader.get_sources() if source.provider == "command-line"]
+    return [f"hydra.searchpath=[{','.join(f'file://{path}' for path in paths)}]"] if paths else []
+
+
+def plain(module: Any, composed: Any, chosen: Any, overrides: list[str]) -> Config:
     """A composed configuration as a plain dict, checked and named.
 
     Raises:
         UserError: for keys nothing reads and values still missing.
     """
-    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationKeyError
 
     from ssv.cli.checks import check_config
 
-    hydra_config = HydraConfig.get()
-    choices = {group: choice for group, choice in hydra_config.runtime.choices.items() if "/" not in group}
+    choices = {group: choice for group, choice in chosen.items() if "/" not in group}
     try:
         missing = sorted(OmegaConf.missing_keys(composed))
         if missing:
@@ -143,14 +192,13 @@ def prepare(module: Any, composed: Any) -> Config:
     except InterpolationKeyError as error:
         raise UserError(mismatch(str(error), choices)) from error
     assert isinstance(config, dict)
-    plain: Config = {str(key): value for key, value in config.items()}
+    values: Config = {str(key): value for key, value in config.items()}
     if hasattr(module, "refuse"):
-        module.refuse(plain, choices)
-    check_config(plain, allowed=allowed_keys(module, choices))
-    overrides = list(hydra_config.overrides.task)
-    plain["run"] = module.identity(plain, choices, overrides) if hasattr(module, "identity") else {}
-    plain["command"] = shlex.join(["ssv", module.__name__.rpartition(".")[2], *overrides])
-    return plain
+        module.refuse(values, choices)
+    check_config(values, allowed=allowed_keys(module, choices))
+    values["run"] = module.identity(values, choices, overrides) if hasattr(module, "identity") else {}
+    values["command"] = shlex.join(["ssv", module.__name__.rpartition(".")[2], *overrides])
+    return values
 
 
 def mismatch(text: str, choices: dict[str, Any]) -> str:

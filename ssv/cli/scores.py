@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ssv.cli.run_folder import MACHINE, flat
 
 KEY = ("weights", "evaluation", "data", "protocol", "seed")
 
@@ -33,3 +36,19 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     partial = path.with_name(f".{path.stem}.partial.npz")
     np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    """Tells evaluations apart by all that was configured, save which weights, which seed, and what a machine decides."""
+    left_out = MACHINE | {"weights", "run", "seed", "evaluation.seed"}
+    values = {
+        key: value
+        for key, value in flat(config).items()
+        if key not in left_out and key.partition(".")[0] not in left_out
+    }
+    return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Tells files of weights apart by their bytes."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()

@@ -1,0 +1,221 @@
+"""The cells of a study: the jobs it is made of, what each leaves behind, and whether it is done."""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import itertools
+import json
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssv.cli.errors import UserError
+from ssv.cli.job import compose
+from ssv.cli.run_folder import differences, flat, read_status, run_name
+from ssv.cli.scores import config_digest, file_digest
+
+Config = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """One job of a study.
+
+    ``name`` is the run's, with the evaluation behind it; ``folder`` the run it makes or measures; ``needs`` the name of
+    the cell whose weights it measures, empty where it needs none; ``command`` what a user would type for it.
+    """
+
+    name: str
+    verb: str
+    folder: Path
+    config: Config
+    needs: str
+    command: str
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What cells that take about as long have in common."""
+        run = self.config["run"]
+        keys = ("pretext", "backbone", "data") if self.verb == "pretrain" else ("evaluation", "data")
+        return (self.verb, *(str(run[key]) for key in keys))
+
+    @property
+    def weights(self) -> Path:
+        """The file that is made or measured."""
+        given = Path(self.config.get("weights", "random"))
+        return given if given.is_file() else self.folder / "backbone.pt"
+
+    def is_done(self) -> bool:
+        """Whether the folder holds what this cell would make.
+
+        Raises:
+            UserError: when it holds a run of another configuration.
+        """
+        if self.verb == "pretrain":
+            self._refuse_another()
+            return read_status(self.folder).get("state") == "finished" and (self.folder / "backbone.pt").exists()
+        scores = self.folder / "scores.jsonl"
+        if not self.weights.exists() or not scores.exists():
+            return False
+        wanted = {"config": config_digest(self.config), "file": file_digest(self.weights)}
+        rows = [json.loads(line) for line in scores.read_text().splitlines()]
+        return any(all(row.get(key) == value for key, value in wanted.items()) for row in rows)
+
+    def is_held(self) -> bool:
+        """Whether another process is at the run."""
+        try:
+            with (self.folder / ".lock").open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def _refuse_another(self) -> None:
+        import yaml
+
+        recorded = self.folder / "config.yaml"
+        changed = differences(yaml.safe_load(recorded.read_text()), self.config) if recorded.exists() else []
+        if changed:
+            raise UserError(
+                f"{self.folder} holds another configuration ({'; '.join(changed[:5])}); set outputs=FOLDER for a study of "
+                f"its own, or remove the folder"
+            )
+
+
+def plan(study: Config, common: list[str]) -> list[Cell]:
+    """All cells of a study, a seed's before the next one's, an evaluation after what it measures.
+
+    Args:
+        study: ``seeds``, ``pretrain`` and ``evaluate`` (lists of words as typed after the verb; values with commas are
+            swept, as with ``-m``), ``random`` (whether each form of the networks is also measured at its random start),
+            ``weights`` (files to measure beside them), ``every.pretrain`` and ``every.evaluate`` (words for all).
+        common: words for every job, such as ``outputs=...``.
+
+    Raises:
+        UserError: what is wrong with the study, or with one of its lines.
+    """
+    check(study)
+    trained = [words for line in study["pretrain"] for words in swept(f"{line} {study['every']['pretrain']}")]
+    measured = [words for line in study["evaluate"] for words in swept(f"{line} {study['every']['evaluate']}")]
+    measures = [(words, compose("evaluate", [*words, *common, "weights=random"])) for words in measured]
+    cells: list[Cell] = []
+    starts: list[tuple[list[str], Config]] | None = None
+    for seed in study["seeds"]:
+        runs = [pretraining([*words, *common, f"seed={seed}"]) for words in trained]
+        for run in runs:
+            cells += [run, *(evaluation(words, config, run) for words, config in measures)]
+        if starts is None:  # the same for every seed
+            forms = random_starts(run.config for run in runs) if study["random"] else []
+            jobs = [[*words, "weights=random", *form] for form in forms for words in measured]
+            starts = [(words, compose("evaluate", [*words, *common])) for words in jobs]
+        cells += [start(words, config, seed) for words, config in starts]
+    for file in study["weights"]:
+        cells += [public(words, common, file) for words in measured]
+    return distinct(cells)
+
+
+def check(study: Config) -> None:
+    """Raises UserError where a study is none."""
+    for key in ("seeds", "pretrain", "evaluate", "weights"):
+        if not isinstance(study[key], list):
+            raise UserError(f"study.{key} is a list, got {study[key]!r}; write study.{key}=[...]")
+    if not study["seeds"] or not all(isinstance(seed, int) and seed >= 0 for seed in study["seeds"]):
+        raise UserError(f"study.seeds are whole numbers, at least one, got {study['seeds']}")
+    if not study["pretrain"] and not study["weights"]:
+        raise UserError("the study has nothing to measure: list runs in study.pretrain, or files in study.weights")
+
+
+def swept(line: str) -> Iterator[list[str]]:
+    """The jobs of a line, one for each combination of values with commas, in Hydra's own grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = shlex.split(line)
+    choices = [
+        [f"{word.partition('=')[0]}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [word]
+        for word, override in zip(words, OverridesParser.create().parse_overrides(words))
+    ]
+    for combination in itertools.product(*choices):
+        yield list(combination)
+
+
+def pretraining(words: list[str]) -> Cell:
+    """The cell of one ``ssv pretrain``."""
+    config = compose("pretrain", words)
+    name = config["run"]["name"]
+    return Cell(name, "pretrain", Path(config["outputs"]) / name, config, "", config["command"])
+
+
+def evaluation(words: list[str], config: Config, run: Cell) -> Cell:
+    """The cell that measures a run. ``config`` is that of any weights, so that it is composed once."""
+    config = copy.deepcopy(config)
+    config["weights"] = str(run.folder)
+    config["command"] = shlex.join(["ssv", "evaluate", *words, f"weights={run.folder}"])
+    return Cell(measuring(run.name, config), "evaluate", run.folder, config, run.name, config["command"])
+
+
+def measuring(run: str, config: Config) -> str:
+    """The name of an evaluation's cell; of two of one kind a digest tells them apart."""
+    return f"{run} {config['run']['evaluation']} {config['run']['data']} {config_digest(config)[:4]}"
+
+
+def random_starts(configs: Iterable[Config]) -> list[tuple[str, ...]]:
+    """The words after ``weights=random`` for the networks that pretrainings set out from, each form once."""
+    usual: dict[str, Config] = {}
+    forms: dict[tuple[str, ...], None] = {}
+    for config in configs:
+        name = config["run"]["backbone"]
+        if name not in usual:
+            usual[name] = flat(compose("evaluate", ["weights=random", f"backbone={name}"])["backbone"])
+        own = flat(config["backbone"]).items()
+        changed = sorted(f"backbone.{key}={spelt(value)}" for key, value in own if usual[name].get(key, ...) != value)
+        forms[(f"backbone={name}", *changed)] = None
+    return list(forms)
+
+
+def spelt(value: Any) -> str:
+    """A value as Hydra reads it on a command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(spelt, value))}]"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, str) else value
+
+
+def start(words: list[str], config: Config, seed: int) -> Cell:
+    """The cell that measures a random start. ``config`` is that of any seed."""
+    config = {**copy.deepcopy(config), "seed": seed}
+    run = config["run"]
+    name = run_name("random", run["backbone"], run["data"], run["tag"], seed=seed)
+    config["command"] = shlex.join(["ssv", "evaluate", *words, f"seed={seed}"])
+    return Cell(measuring(name, config), "evaluate", Path(config["outputs"]) / name, config, "", config["command"])
+
+
+def public(words: list[str], common: list[str], file: str) -> Cell:
+    """The cell that measures a file of weights."""
+    words = [*words, f"weights={quoted(file)}"]
+    config = compose("evaluate", [*words, *common])
+    name = run_name("public", Path(file).stem, "none", config["run"]["tag"], seed=0)
+    command = shlex.join(["ssv", "evaluate", *words])
+    return Cell(measuring(name, config), "evaluate", Path(config["outputs"]) / name, config, "", command)
+
+
+def quoted(value: str) -> str:
+    """A word's value in quotes, so that Hydra reads nothing into it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def distinct(cells: Iterable[Cell]) -> list[Cell]:
+    """Each cell once; UserError where two jobs of different configuration would share a folder."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        other = found.setdefault(cell.name, cell)
+        changed = differences(other.config, cell.config)
+        if changed:
+            raise UserError(
+                f"two lines of the study make the same run {cell.name} with different settings ({'; '.join(changed[:3])}); "
+                f"give one of them tag=NAME"
+            )
+    return list(found.values())
