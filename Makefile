@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format bench clean
+.PHONY: help setup demo study test test-slow check format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -18,8 +18,13 @@ $(VENV)/.done: setup.cfg constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH),,-c constraints.txt) -e '.[dev]'
 	@touch $@
 
-demo: setup  ## the main job on the embedded data set: pretraining, probes, fine-tuning, table and report
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh experiments/demo/run.sh
+demo: setup  ## the main job on the embedded data set: five pretexts, three seeds, two evaluations, table and report
+	@$(BIN)/ssv toy
+	@$(BIN)/ssv study toy outputs=outputs/demo logger=none
+
+study: setup  ## the full comparison: five seeds, all evaluations, on a world that no setting was chosen on (hours)
+	@$(BIN)/ssv toy seed=1 root=data/world_1/toy
+	@$(BIN)/ssv study full data_root=data/world_1 outputs=outputs/full logger=none
 
 test: setup  ## all tests but the slow ones
 	$(BIN)/python -m pytest -q

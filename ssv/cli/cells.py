@@ -91,15 +91,15 @@ def plan(study: Config, common: list[str]) -> list[Cell]:
     Args:
         study: ``seeds``, ``pretrain`` and ``evaluate`` (lists of words as typed after the verb; values with commas are
             swept, as with ``-m``), ``random`` (whether each form of the networks is also measured at its random start),
-            ``weights`` (files to measure beside them), ``every.pretrain`` and ``every.evaluate`` (words for all).
+            ``weights`` (files to measure beside them), ``every.pretrain`` and ``every.evaluate`` (words for all; those of a line win).
         common: words for every job, such as ``outputs=...``.
 
     Raises:
         UserError: what is wrong with the study, or with one of its lines.
     """
     check(study)
-    trained = [words for line in study["pretrain"] for words in swept(f"{line} {study['every']['pretrain']}")]
-    measured = [words for line in study["evaluate"] for words in swept(f"{line} {study['every']['evaluate']}")]
+    trained = [words for line in study["pretrain"] for words in swept(f"{study['every']['pretrain']} {line}")]
+    measured = [words for line in study["evaluate"] for words in swept(f"{study['every']['evaluate']} {line}")]
     measures = [(words, compose("evaluate", [*words, *common, "weights=random"])) for words in measured]
     cells: list[Cell] = []
     starts: list[tuple[list[str], Config]] | None = None
@@ -181,7 +181,9 @@ def spelt(value: Any) -> str:
     """A value as Hydra reads it on a command line."""
     if isinstance(value, list):
         return f"[{','.join(map(spelt, value))}]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, str) else value
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
 
 
 def start(words: list[str], config: Config, seed: int) -> Cell:

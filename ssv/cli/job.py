@@ -7,6 +7,7 @@ is what Lightning starts its other processes with.
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import re
 import shlex
@@ -76,8 +77,7 @@ def run_hydra(verb: str, arguments: list[str], task: Callable[[Any], None]) -> i
     from omegaconf.errors import OmegaConfBaseException
 
     saved, before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    # argparse, inside Hydra, takes overrides on one side of -m only.
-    sys.argv = [saved[0], *sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))]
+    sys.argv = [saved[0], *options_first(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
     try:
         hydra.main(version_base="1.3", config_path=config_path(), config_name=verb)(task)()
@@ -87,6 +87,31 @@ def run_hydra(verb: str, arguments: list[str], task: Callable[[Any], None]) -> i
         sys.argv = saved
         os.environ.pop("HYDRA_FULL_ERROR") if before is None else os.environ.update(HYDRA_FULL_ERROR=before)
     return 0
+
+
+def options_first(arguments: list[str]) -> list[str]:
+    """Options before overrides: argparse, inside Hydra, takes overrides on one side of them only."""
+    with_value = {
+        "-cp",
+        "-cn",
+        "-cd",
+        "-c",
+        "-p",
+        "--config-path",
+        "--config-name",
+        "--config-dir",
+        "--cfg",
+        "--package",
+    }
+    options, overrides, words = [], [], iter(arguments)
+    for word in words:
+        if word in with_value:
+            options += [word, *itertools.islice(words, 1)]
+        elif word.startswith("-"):
+            options.append(word)
+        else:
+            overrides.append(word)
+    return [*options, *overrides]
 
 
 def known_keys(verb: str, arguments: list[str]) -> list[str]:

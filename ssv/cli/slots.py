@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,17 +10,18 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError
 
 POLL_SECONDS = 0.2
+PRELOADED = ["ssv.cli.pretrain", "ssv.training.pretrain_module", "ssv.data.datamodule", "ssv.evaluations.features"]
 
 
 class Job(ABC):
-    """A command that was started."""
+    """A cell that was started."""
 
     @abstractmethod
     def code(self) -> int | None:
@@ -30,23 +32,25 @@ class Job(ABC):
         """Ask it to end, saving what it has; returns at once."""
 
 
-Launcher = Callable[[Sequence[str], Path], Job]
-"""Starts a command that writes its output to a file."""
+Launcher = Callable[[str, Path, Path], Job]
+"""Starts a verb with the configuration in a file, its output going to another."""
 
 
 class Process(Job):
-    """A process of this machine, which ends when this one does."""
+    """A process of this machine, which ends when this one does.
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        self._file = log.open("wb")
-        self._process = subprocess.Popen(command, stdout=self._file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    A fork of a server that has loaded torch and Lightning once: seconds less for every cell than a new interpreter.
+    """
+
+    def __init__(self, verb: str, file: Path, log: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        self._process = context.Process(target=_work, args=(verb, str(file), str(log)))
+        self._process.start()
 
     def code(self) -> int | None:
-        """See ``Job.code``."""
-        code = self._process.poll()
-        if code is not None:
-            self._file.close()
-        return code
+        """See ``Job.code``; minus its number for a signal."""
+        return self._process.exitcode
 
     def stop(self) -> None:
         """See ``Job.stop``."""
@@ -94,41 +98,34 @@ def cluster(name: str, folder: Path, settings: dict[str, Any]) -> Launcher:
     except Exception as error:
         raise UserError(f"launcher: submitit says {' '.join(str(error).split())}") from error
 
-    def start(command: Sequence[str], log: Path) -> Job:
-        return ClusterJob(executor.submit(run_command, list(command), str(log)))
+    def start(verb: str, file: Path, log: Path) -> Job:
+        return ClusterJob(executor.submit(run_command, verb, str(file), str(log)))
 
     return start
 
 
-def run_command(command: list[str], log: str) -> int:
-    """Run a command on the machine that the cluster chose; returns its exit code."""
-    with open(log, "wb") as file:
-        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
+def run_command(verb: str, file: str, log: str) -> int:
+    """Run a cell on the machine that the cluster chose; returns its exit code."""
+    command = [sys.executable, "-m", "ssv", verb, "--resolved", file]
+    with open(log, "wb") as output:
+        return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
 
 
-def main(arguments: list[str]) -> int:
-    """A cell: ``PARENT VERB FILE``. Repeats the job of a recorded configuration; ends when the study does.
+def _work(verb: str, file: str, log: str) -> None:
+    """A cell: repeats the job of a recorded configuration, and ends when the study does."""
+    from ssv.cli.main import main
 
-    ``PARENT`` is the study's process, 0 where the cell does not depend on it.
-    """
-    from ssv.cli.job import run_verb
-    from ssv.cli.main import report
-
-    parent, verb, file = arguments
-    if int(parent):
-        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-    try:
-        return run_verb(verb, ["--resolved", file])
-    except Exception as error:
-        return report(error)
+    with open(log, "wb") as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    code = main([verb, "--resolved", file])
+    sys.stdout.flush()
+    sys.exit(code)
 
 
 def _end_with(parent: int) -> None:
-    """A killed study can tell nobody; its cells look for it themselves."""
+    """A killed study can tell nobody; the server of its cells ends with it, and the cells look for that themselves."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)  # a pretraining saves first
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -192,7 +192,7 @@ class Queue:
                 self.board.end(cell, "skipped", f"{cell.needs} failed")
             elif len(self.running) < self.slots and cell.needs not in unfinished and not cell.is_held():
                 self.waiting.remove(cell)
-                self.running[cell.name] = (cell, self.start(self.command(cell), self.log(cell)))
+                self.running[cell.name] = (cell, self.begin(cell))
                 self.board.begin(cell)
         self.board.look([cell for cell, _ in self.running.values()])
 
@@ -217,14 +217,13 @@ class Queue:
         while any(job.code() is None for _, job in self.running.values()):
             time.sleep(POLL_SECONDS)
 
-    def command(self, cell: Cell) -> list[str]:
-        """The cell as a command of its own; its configuration goes through a file, as Hydra has already composed it."""
+    def begin(self, cell: Cell) -> Job:
+        """Start a cell; its configuration goes through a file, as Hydra has already composed it."""
         import yaml
 
         file = self.log(cell).with_suffix(".yaml")
         file.write_text(yaml.safe_dump(cell.config, sort_keys=False))
-        parent = os.getpid() if self.start is Process else 0
-        return [sys.executable, "-m", "ssv.cli.slots", str(parent), cell.verb, str(file)]
+        return self.start(cell.verb, file, self.log(cell))
 
     def log(self, cell: Cell) -> Path:
         """Where its output goes."""

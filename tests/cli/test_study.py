@@ -5,9 +5,10 @@ import json
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from ssv.cli.cells import Cell, plan, swept
+from ssv.cli.cells import Cell, plan, spelt, swept
 from ssv.cli.errors import UserError
 from ssv.cli.estimate import Estimate
 from ssv.cli.scores import config_digest, file_digest
@@ -28,16 +29,16 @@ def toy():
 
 
 def test_every_combination_is_a_cell_once(toy):
-    # 2 seeds x (5 pretexts + 2 evaluations of each and of the random start of each of 3 forms of network)
-    assert len(toy) == len({cell.name for cell in toy}) == 2 * (5 + 2 * (5 + 3))
-    assert sum(cell.verb == "pretrain" for cell in toy) == 10
+    # 2 seeds x (5 pretexts and labels + 2 evaluations of each and of the random start of each of 3 forms of network)
+    assert len(toy) == len({cell.name for cell in toy}) == 2 * (6 + 2 * (6 + 3))
+    assert sum(cell.verb == "pretrain" for cell in toy) == 12
     assert {cell.config["seed"] for cell in toy if cell.verb == "pretrain"} == {0, 1}
 
 
 def test_an_evaluation_comes_after_the_run_that_it_needs(toy):
     names = [cell.name for cell in toy]
     measured = [cell for cell in toy if cell.verb == "evaluate" and cell.needs]
-    assert len(measured) == 20
+    assert len(measured) == 24
     for cell in measured:
         assert names.index(cell.needs) < names.index(cell.name)
         assert cell.config["weights"] == str(cell.folder) == f"runs/{cell.needs}"
@@ -56,6 +57,13 @@ def test_a_line_is_swept_in_hydras_grammar():
         ["pretext=b", "+x=1", "data.sampler.sizes=[1,2]", "y=3"],
         ["pretext=b", "+x=1", "data.sampler.sizes=[1,2]", "y=4"],
     ]
+
+
+def test_values_are_spelt_as_hydra_reads_them():
+    values = [True, False, None, 1, 0, 0.5, "reflect", [1, 0.5, True, None]]
+    words = [f"x={spelt(value)}" for value in values]
+    assert [override.value() for override in OverridesParser.create().parse_overrides(words)] == values
+    assert spelt(1) == "1", "and not true, though Python calls them equal"
 
 
 @pytest.mark.parametrize(
@@ -142,10 +150,9 @@ class FakeLauncher:
         self.cells = {cell.name: cell for cell in cells}
         self.bad, self.began, self.most, self.jobs = bad, [], 0, []
 
-    def __call__(self, command, log):
-        assert command[1:3] == ["-m", "ssv.cli.slots"]
+    def __call__(self, verb, file, log):
         name = next(name for name in self.cells if name.replace(" ", "-") == log.stem)
-        assert yaml.safe_load(log.with_suffix(".yaml").read_text()) == self.cells[name].config
+        assert (verb, yaml.safe_load(file.read_text())) == (self.cells[name].verb, self.cells[name].config)
         self.began.append(name)
         job = FakeJob(log, 3, 1 if name in self.bad else 0, lambda: finish(self.cells[name]))
         self.jobs.append(job)
