@@ -1,4 +1,4 @@
-"""The benchmark of pretexts measures every one of them, found through conf/."""
+"""Benchmarks run, on little, and measure all that they say."""
 
 import subprocess
 import sys
@@ -17,3 +17,18 @@ def test_every_pretext_has_a_row():
     rows = [line.split()[:3] for line in result.stdout.splitlines()]
     for name in stems("pretext"):
         assert rows.count([name, "r3d_tiny", "4"]) == 1, result.stdout
+
+
+def test_clip_reading_measures_prepared_and_unprepared_files():
+    command = [sys.executable, "benchmarks/clip_reading.py", "--small", "--rounds", "1"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if line[0] == "|"]
+    for corpus in ("Kinetics-like", "UCF-like"):
+        for what in ("prepared / floor", "source, PyAV / source floor"):
+            for stride in ("1", "4"):
+                assert [row[:3] for row in rows].count([corpus, what, stride]) == 1, result.stdout
+        costs = {row[1]: float(row[4].split()[0]) for row in rows if row[0] == corpus and row[2] in ("", "4")}
+        # Far above what is measured: says that the reader still decodes no more than it has to.
+        assert 0.8 < costs["prepared / floor"] < 3
+        assert costs["preparation / decoding and scaling alone"] < 6

@@ -165,6 +165,56 @@ def test_two_processes_killed_continue_bit_for_bit(world, tmp_path):
     assert_same(only_run(broken), only_run(whole))
 
 
+# Labels and dropout 0: no random draws. C3D: no batch norm, which would see another batch in each process. SGD: Adam makes
+# whole steps of gradients that are nothing but rounding.
+PLAIN = [
+    "pretext=supervised", "pretext.classes=12", "pretext.frames=8",
+    "data.sampler.frames=8", "backbone=c3d", "backbone.last_stage=2", "optimizer=sgd", "checkpoint_every=100",
+]  # fmt: skip
+
+
+def plain(cwd, world, *words):
+    """A run of 20 steps without draws and batch norms; the words of TINY that it has no use for are left out."""
+    cwd.mkdir()
+    left_out = ("backbone=", "pretext.", "data.sampler.frames", "checkpoint_every")
+    kept = [word for word in TINY if not word.startswith(left_out)]
+    command = [sys.executable, "-m", "ssv", "pretrain", *kept, *PLAIN, *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, f"data.root={world}", "steps=20"], cwd=cwd, env=env, capture_output=True, text=True, timeout=400
+    )
+    assert result.returncode == 0, result.stderr
+    return only_run(cwd)
+
+
+@pytest.fixture(scope="module")
+def one_process(world, tmp_path_factory):
+    return plain(tmp_path_factory.mktemp("one") / "run", world)
+
+
+def close(run, other):
+    one, two = weights(run), weights(other)
+    assert any(not torch.equal(one[name], two[name]) for name in two), "another order of sums, as a rule"
+    return all(torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-5) for name in two)
+
+
+def test_two_processes_train_as_one_with_the_same_global_batch(world, one_process, tmp_path):
+    two = plain(tmp_path / "two", world, "trainer.devices=2", "trainer.strategy=ddp")
+    assert len(losses(two)) == 20
+    for (step, one), (same, other) in zip(losses(one_process), losses(two)):
+        assert step == same and one == pytest.approx(other, rel=1e-4), "the loss of the whole batch, not of a half"
+    assert close(two, one_process)
+
+
+def test_two_batches_accumulated_train_as_one_of_twice_the_size(world, one_process, tmp_path):
+    words = ["data.batch_size=2", "trainer.accumulate_grad_batches=2"]
+    run = plain(tmp_path / "halves", world, *words)
+    assert [step for step, _ in losses(run)] == list(range(1, 21)), "a row for each step, and not for each batch"
+    assert close(run, one_process)
+    seen = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-1]
+    assert seen["clips_seen"] == 80
+
+
 def test_torchrun_makes_one_folder(world, tmp_path):
     launcher = [
         sys.executable,

@@ -85,10 +85,11 @@ class Cell(NamedTuple):
             )
 
 
-def plan(study: Config, common: list[str]) -> list[Cell]:
+def plan(name: str, study: Config, common: list[str]) -> list[Cell]:
     """All cells of a study, a seed's before the next one's, an evaluation after what it measures.
 
     Args:
+        name: of the study; its runs carry it, which makes no other runs of them.
         study: ``seeds``, ``pretrain`` and ``evaluate`` (lists of words as typed after the verb; values with commas are
             swept, as with ``-m``), ``random`` (whether each form of the networks is also measured at its random start),
             ``weights`` (files to measure beside them), ``every.pretrain`` and ``every.evaluate`` (words for all; those of a line win).
@@ -114,6 +115,8 @@ def plan(study: Config, common: list[str]) -> list[Cell]:
         cells += [start(words, config, seed) for words, config in starts]
     for file in study["weights"]:
         cells += [public(words, common, file) for words in measured]
+    for cell in cells:
+        cell.config["run"]["study"] = name
     return distinct(cells)
 
 

@@ -1,11 +1,11 @@
-"""``ssv compare``: a table here, a report to mail."""
+"""``ssv compare``: a table here, a report to mail, and the figures for other programs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-KEYS = {"outputs", "runs", "html"}
+KEYS = {"outputs", "runs", "html", "markdown", "csv"}
 
 
 def run(config: dict[str, Any]) -> int:
@@ -14,6 +14,7 @@ def run(config: dict[str, Any]) -> int:
 
     from ssv.cli.errors import UserError
     from ssv.report.collect import collect
+    from ssv.report.export import write_csv, write_markdown
     from ssv.report.html import write_html
     from ssv.report.table import print_table
 
@@ -26,7 +27,10 @@ def run(config: dict[str, Any]) -> int:
         raise UserError(f"no run in {outputs} matches {', '.join(patterns)}; `ssv pretrain` makes one")
     print_table(comparison, Console())
     html = Path(config["html"] or outputs / "compare.html")
-    html.parent.mkdir(parents=True, exist_ok=True)
     write_html(comparison, html)
     print(f"report: {html}")
+    for key, write in (("markdown", write_markdown), ("csv", write_csv)):
+        if config.get(key):
+            write(comparison, Path(config[key]))
+            print(f"{key}: {config[key]}")
     return 0

@@ -37,7 +37,6 @@ def run(config: dict[str, Any]) -> int:
     import torch
 
     from ssv.cli.build import build_data, instantiate_plain, quiet_lightning
-    from ssv.cli.dashboard import open_dashboard
     from ssv.cli.scores import config_digest, file_digest
     from ssv.training.seeding import derive_seed, isolated_random
     from ssv.training.weights import weights_digest
@@ -90,10 +89,7 @@ def run(config: dict[str, Any]) -> int:
     }
     write_row(folder, row, evaluation.artifacts, stem)
     label = f"{config['run']['evaluation']}/{config['run']['data']}"
-    dashboard_config = {**config, "run": {**read_identity(folder), "evaluation": config["run"]["evaluation"]}}
-    dashboard = open_dashboard(dashboard_config, folder, job_type=config["run"]["evaluation"], group=folder.name)
-    dashboard.summarise({**{f"{label}/{name}": value for name, value in scores.items()}, "protocol": row["protocol"]})
-    dashboard.close()
+    show(config, folder, file, row, stem)
     card_line = ", ".join(f"{name}: {value}" for name, value in row["card"].items())
     figures = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
     print(
@@ -209,6 +205,26 @@ def write_row(folder: Path, row: dict[str, Any], artifacts: Mapping[str, Mapping
         save_arrays(folder / "evaluations" / f"{stem}-{name}.npz", arrays)
     per_video = f"evaluations/{stem}-per_video.npz" if "per_video" in artifacts else None
     put_row(folder / "scores.jsonl", {**row, "per_video": per_video, "commit": commit(), "time": now()})
+
+
+def show(config: dict[str, Any], folder: Path, file: Path, row: dict[str, Any], stem: str) -> None:
+    """Put a row on the dashboard: a run of its own beside that of its weights, and the line between the two."""
+    from ssv.cli.dashboard import open_dashboard, read_ids
+    from ssv.cli.run_folder import read_status
+
+    identity, digest = read_identity(folder), {"weights_digest": row["weights"]}
+    run = {**identity, "evaluation": row["evaluation"], "measured_on": row["data"], "seed_of_evaluation": row["seed"]}
+    upstream = {"run_id": read_ids(folder).get("pretrain"), "file": file.name, **digest}
+    described = {**config, "run": run, "upstream": upstream, "protocol": row["protocol"]}
+    dashboard = open_dashboard(described, folder, job_type=row["evaluation"], key=stem)
+    if config["logger"].get("weights"):
+        # As the pretraining run described it: what differs would be another artifact.
+        dashboard.used(file, {**identity, **digest})
+    label = f"{row['evaluation']}/{row['data']}"
+    scores = {f"{label}/{name}": value for name, value in row["scores"].items()}
+    dashboard.measured(scores, read_status(folder), folder / "evaluations" / stem)
+    dashboard.summarise({**digest, "protocol": row["protocol"], "seconds": row["seconds"], "peak_gb": row["peak_gb"]})
+    dashboard.close()
 
 
 def read_identity(folder: Path) -> dict[str, Any]:

@@ -11,9 +11,13 @@ from ssv.cli.errors import UserError, explain, nearest
 
 VERBS = {
     "toy": "write the embedded data set: real video files in the layouts of UCF101 and DAVIS",
+    "scan": "look at every file of a pile of videos: what there is, what is broken, what training will cost",
+    "prepare": "re-encode a pile of videos once, so that training reads clips many times cheaper",
+    "bench": "where the time of a training run goes: reading, transport, the step, and what to change",
     "pretrain": "train a backbone with one pretext task",
     "evaluate": "measure one set of weights: one row of scores with its protocol",
     "audit": "can a run's pretext be solved by a shortcut? accuracy on impoverished clips beside chance",
+    "study": "pretexts x seeds x evaluations with their references; run again, it does what is missing",
     "compare": "collect runs into a table and one self-contained HTML report",
     "list": "show what there is: pretexts, backbones, data, evaluations, with paper and code",
 }

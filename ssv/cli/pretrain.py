@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from ssv.backbones.base import Backbone
+    from ssv.cli.dashboard import Dashboard
     from ssv.data.datamodule import VideoDataModule
     from ssv.training.recorder import Recorder
 
@@ -120,11 +121,28 @@ def train(config: dict[str, Any], folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        show_weights(dashboard, config, folder / "backbone.pt", backbone)
     finally:
+        dashboard.summarise({"data/broken_videos": len(data.broken), "data/lost_samples": data.lost})
         dashboard.close(sys.exc_info()[1])
     say(f"{name}: done; weights in {folder / 'backbone.pt'}")
     if data.broken:
-        say(f"{name}: {len(data.broken)} broken videos were left out: {', '.join(sorted(data.broken))}")
+        lost = f" ({data.lost} samples missing from their batches)" if data.lost else ""
+        say(f"{name}: {len(data.broken)} broken videos were left out{lost}: {', '.join(sorted(data.broken))}")
+    if data.lost and is_first_process():
+        write_json(folder / "data.json", data.summary())
+
+
+def show_weights(dashboard: Dashboard, config: dict[str, Any], file: Path, backbone: Backbone) -> None:
+    """Tell the dashboard what was made: the weights' digest, which evaluations name, and the file if it is wanted."""
+    from ssv.training.weights import weights_digest
+
+    if dashboard.run is None:
+        return
+    digest = weights_digest(backbone)
+    dashboard.summarise({"weights_digest": digest})
+    if config["logger"].get("weights"):
+        dashboard.made(file, {**config["run"], "weights_digest": digest})
 
 
 def make_callbacks(

@@ -25,6 +25,7 @@ MACHINE = {
     "threads",
     "logger",
     "log_every",
+    "run.study",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",

@@ -39,7 +39,7 @@ def run(config: dict[str, Any]) -> int:
     outputs, console = Path(config["outputs"]), Console(highlight=False)
     folder = outputs / ".study" / config["run"]["name"]
     slots = config["slots"] or max(1, (os.cpu_count() or 1) // (config["threads"] or os.cpu_count() or 1))
-    cells = plan(config["study"], common(config))
+    cells = plan(config["run"]["name"], config["study"], common(config))
     missing = [cell for cell in cells if not cell.is_done()]
     estimate = Estimate(outputs)
     show_plan(console, config["run"]["name"], cells, missing, estimate, slots)

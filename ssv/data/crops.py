@@ -1,7 +1,8 @@
 """Cutting and resizing: whole frames in, square 8-bit clips out; one box (and one flip) for all frames of a view.
 
 A crop maps frames uint8 (T,H,W,C) and a generator to pixels uint8 (C,T,size,size), contiguous; one that cuts several
-squares out of a clip gives (n,C,T,size,size), and each becomes a view.
+squares out of a clip gives (n,C,T,size,size), and each becomes a view. What it would cut it also says without frames,
+so that only that part of them need be read.
 """
 
 from __future__ import annotations
@@ -18,13 +19,6 @@ from torch import Generator, Tensor
 TRIES = 10  # boxes drawn before giving up, as torchvision and timm do
 
 
-class Crop(Protocol):
-    """What the data set asks of a crop."""
-
-    def __call__(self, frames: np.ndarray, generator: Generator | None) -> Tensor:
-        """Frames uint8 (T,H,W,C) to pixels uint8 (C,T,size,size), or (n,C,T,size,size), n always the same."""
-
-
 class Box(NamedTuple):
     """Half-open in pixels: rows ``[top, top + height)``, columns ``[left, left + width)``."""
 
@@ -32,6 +26,25 @@ class Box(NamedTuple):
     left: int
     height: int
     width: int
+
+
+class Cut(NamedTuple):
+    """One square to be: what to take of the frames of a clip, and whether to mirror it."""
+
+    box: Box
+    mirror: bool
+
+
+class Crop(Protocol):
+    """What the data set asks of a crop; a cut becomes ``size`` x ``size`` pixels."""
+
+    size: int
+
+    def cuts(self, height: int, width: int, generator: Generator | None) -> list[Cut]:
+        """What is cut out of frames of ``height`` x ``width`` pixels; always as many. The only draws."""
+
+    def __call__(self, frames: np.ndarray, generator: Generator | None) -> Tensor:
+        """Frames uint8 (T,H,W,C) to pixels uint8 (C,T,size,size), or (n,C,T,size,size) for n > 1 cuts."""
 
 
 class RandomResizedCrop:
@@ -59,13 +72,17 @@ class RandomResizedCrop:
 
     def __call__(self, frames: np.ndarray, generator: Generator | None) -> Tensor:
         """Frames uint8 (T,H,W,C) to pixels uint8 (C,T,size,size)."""
+        (cut,) = self.cuts(frames.shape[1], frames.shape[2], generator)
+        return _cut(frames, cut, self.size)
+
+    def cuts(self, height: int, width: int, generator: Generator | None) -> list[Cut]:
+        """One box, and whether it is mirrored. Raises ValueError without a generator."""
         if generator is None:
             raise ValueError(
                 "RandomResizedCrop draws from a torch.Generator and got None; give one, or take CenterCrop"
             )
-        box = self.box(frames.shape[1], frames.shape[2], generator)
-        mirror = self.flip and bool(torch.rand((), generator=generator) < 0.5)
-        return _cut(frames, box, self.size, mirror=mirror)
+        box = self.box(height, width, generator)
+        return [Cut(box, self.flip and bool(torch.rand((), generator=generator) < 0.5))]
 
     def box(self, height: int, width: int, generator: Generator) -> Box:
         """A box inside a frame of ``height`` x ``width`` pixels."""
@@ -96,10 +113,13 @@ class CenterCrop:
 
     def __call__(self, frames: np.ndarray, generator: Generator | None = None) -> Tensor:
         """Frames uint8 (T,H,W,C) to pixels uint8 (C,T,size,size); ``generator`` is not used."""
-        _, height, width, _ = frames.shape
+        (cut,) = self.cuts(frames.shape[1], frames.shape[2])
+        return _cut(frames, cut, self.size)
+
+    def cuts(self, height: int, width: int, generator: Generator | None = None) -> list[Cut]:
+        """The middle square; ``generator`` is not used."""
         side = max(1, round(min(height, width) * self.size / self.short_side))
-        box = Box((height - side) // 2, (width - side) // 2, side, side)
-        return _cut(frames, box, self.size, mirror=False)
+        return [Cut(Box((height - side) // 2, (width - side) // 2, side, side), mirror=False)]
 
 
 class ThreeCrop:
@@ -116,18 +136,23 @@ class ThreeCrop:
 
     def __call__(self, frames: np.ndarray, generator: Generator | None = None) -> Tensor:
         """Frames uint8 (T,H,W,C) to pixels uint8 (3,C,T,size,size); ``generator`` is not used."""
-        _, height, width, _ = frames.shape
+        cuts = self.cuts(frames.shape[1], frames.shape[2])
+        return torch.stack([_cut(frames, cut, self.size) for cut in cuts])
+
+    def cuts(self, height: int, width: int, generator: Generator | None = None) -> list[Cut]:
+        """Three squares from left to right, or from top to bottom; ``generator`` is not used."""
         side = max(1, round(min(height, width) * self.size / self.short_side))
         down, right = height - side, width - side
         if width >= height:
             boxes = [Box(down // 2, left, side, side) for left in (0, right // 2, right)]
         else:
             boxes = [Box(top, right // 2, side, side) for top in (0, down // 2, down)]
-        return torch.stack([_cut(frames, box, self.size, mirror=False) for box in boxes])
+        return [Cut(box, mirror=False) for box in boxes]
 
 
-def _cut(frames: np.ndarray, box: Box, size: int, *, mirror: bool) -> Tensor:
+def _cut(frames: np.ndarray, cut: Cut, size: int) -> Tensor:
     """The box of every frame, resized: uint8 (T,H,W,C) to (C,T,size,size)."""
+    box = cut.box
     part = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
     if part.shape[1:3] != (size, size):
         # Area averaging keeps fine texture from turning into false patterns; it has no meaning when growing.
@@ -137,7 +162,7 @@ def _cut(frames: np.ndarray, box: Box, size: int, *, mirror: bool) -> Tensor:
         for i, frame in enumerate(part):
             resized[i] = cv2.resize(frame, (size, size), interpolation=how).reshape(resized.shape[1:])
         part = resized
-    if mirror:
+    if cut.mirror:
         part = part[:, :, ::-1]
     # A copy in any case: a view would keep the whole frames alive.
     return torch.from_numpy(np.array(part.transpose(3, 0, 1, 2), order="C"))

@@ -12,11 +12,16 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader
 
+from ssv.data.batches import EpochBatches
 from ssv.data.crops import Crop
 from ssv.data.dataset import VideoDataset
-from ssv.data.loading import EpochBatches, ResumableLoader
+from ssv.data.grids import Grid
+from ssv.data.index import find_index
+from ssv.data.loading import ResumableLoader
 from ssv.data.pairing import partnerless
-from ssv.data.probing import Times, probe_times
+from ssv.data.prepared import PreparedReader
+from ssv.data.probing import Times, indexed_grids, probe_grids
+from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.sampling import ADVICE, Sampler
 from ssv.data.sets.lookup import named
@@ -31,9 +36,10 @@ VALIDATION_SEED = 0  # likewise for the clips cut from them
 class VideoDataModule(pl.LightningDataModule):
     """Loaders of ``Clips`` over one data set; knows nothing about tasks.
 
-    Every file is probed before the first batch. A broken one stops the start, unless ``max_broken`` allows as
-    many; then they are left out, counted and named. A file that breaks only while it is decoded counts
-    towards the same number (each process counts its own) and is left out of its batches, never replaced.
+    Every file is probed before the first batch, but for those that the index of `ssv scan` knows. A broken one stops the
+    start, unless ``max_broken`` allows as many; then they are left out, counted and named. A file that breaks only while
+    it is decoded counts towards the same number (each process counts its own) and is left out of its batches, never
+    replaced.
     """
 
     def __init__(
@@ -68,7 +74,7 @@ class VideoDataModule(pl.LightningDataModule):
             max_broken: broken videos to put up with.
             pairs: batches, in training and of held-out videos, hold pairs of videos of one label; the only video of its
                 label is left out, counted and named.
-            reader: reads the frames.
+            reader: reads the frames; instead of ``AutoReader`` a data set that `ssv prepare` wrote has a faster one.
             seed: of the training order and draws; held-out videos and their clips do not depend on it.
         """
         super().__init__()
@@ -80,17 +86,18 @@ class VideoDataModule(pl.LightningDataModule):
         self.held_out = held_out
         self.max_broken = max_broken
         self.pairs = pairs
-        self.reader = reader
+        self.reader = chosen_reader(reader, root)
         self.seed = seed
         self.sampler = sampler
         self.crop = crop
         self.eval_sampler = eval_sampler
         self.eval_crop = eval_crop
         self.broken: dict[str, str] = {}  # path: reason
+        self.lost = 0  # samples left out of their batches because of that, in this process
         self.left_out: dict[str, str] = {}  # path: reason: too short with short="skip", or without a partner
         self._videos = videos
         self._listed: dict[str, list[Video]] = {}
-        self._times: dict[str, np.ndarray] = {}  # of every path that could be probed
+        self._times: dict[str, Grid] = {}  # of every path that could be probed
         self._unreadable: set[str] = set()  # the others
 
     def setup(self, stage: str | None = None) -> None:
@@ -182,15 +189,17 @@ class VideoDataModule(pl.LightningDataModule):
             "fit_hours": self._hours([video for video in fit if video.path not in self.left_out]),
             "left_out": dict(self.left_out),
             "broken": dict(self.broken),
+            "lost": self.lost,
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The videos found broken so far, so that ``max_broken`` counts over interruptions."""
-        return {"broken": dict(self.broken)}
+        """The videos found broken so far, and what was lost, so that counts go on over interruptions."""
+        return {"broken": dict(self.broken), "lost": self.lost}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the count."""
         self.broken.update(state_dict["broken"])
+        self.lost = state_dict.get("lost", 0)  # checkpoints of before do not say
 
     def _list(self, name: str) -> list[Video]:
         if name not in self._listed:
@@ -216,7 +225,12 @@ class VideoDataModule(pl.LightningDataModule):
         paths = list(dict.fromkeys(video.path for video in videos if video.path not in known))
         if not paths:
             return
-        found = probe_times(paths, processes=self.workers, announce=_processes()[0] == 0)
+        index = find_index(self.root)
+        found = {} if index is None else indexed_grids(paths, self.root, index)
+        unknown = [path for path in paths if path not in found]
+        if index is not None and unknown:
+            log.info("%d of %d videos are new or changed since `ssv scan`: looking at them", len(unknown), len(paths))
+        found |= probe_grids(unknown, processes=self.workers, announce=_processes()[0] == 0)
         errors = [answer for answer in found.values() if isinstance(answer, VideoError)]
         self._unreadable.update(error.path for error in errors)
         self.broken.update({error.path: error.reason for error in errors})
@@ -230,6 +244,7 @@ class VideoDataModule(pl.LightningDataModule):
 
     def _count_broken(self, error: VideoError) -> None:
         """A video turned out to be broken while it was decoded."""
+        self.lost += 1
         if error.path in self.broken:
             return
         self.broken[error.path] = error.reason
@@ -246,8 +261,14 @@ class VideoDataModule(pl.LightningDataModule):
 
     def _fitting(self, videos: Sequence[Video], sampler: Sampler, left_out: dict[str, str]) -> np.ndarray:
         """Rows of the videos the sampler can cut clips from, int64; ValueError if it must and cannot."""
-        problems = {row: sampler.fits(self._times[video.path]) for row, video in enumerate(videos)}
-        unfit = {row: problem for row, problem in problems.items() if problem is not None}
+        problems: dict[Grid, str | None] = {}  # most videos have the times of another one
+        unfit = {}
+        for row, video in enumerate(videos):
+            grid = self._times[video.path]
+            if grid not in problems:
+                problems[grid] = sampler.fits(grid.seconds())
+            if problems[grid] is not None:
+                unfit[row] = str(problems[grid])
         every = np.arange(len(videos))
         if not unfit or sampler.short in ("hold", "loop"):
             return every
@@ -256,7 +277,7 @@ class VideoDataModule(pl.LightningDataModule):
             count = f"{len(unfit)} of {len(videos)} videos give no clip"
             raise ValueError(f"{count}: {named(told)}; {ADVICE}")
         new = [videos[row].path for row in unfit if videos[row].path not in left_out]
-        left_out.update({videos[row].path: str(problem) for row, problem in unfit.items()})
+        left_out.update({videos[row].path: problem for row, problem in unfit.items()})
         if new:
             log.warning("left out %d of %d videos that give no clip: %s", len(unfit), len(videos), named(told))
         return np.delete(every, list(unfit))
@@ -281,15 +302,22 @@ class VideoDataModule(pl.LightningDataModule):
         return np.asarray(rows[~single])
 
     def _dataset(self, videos: Sequence[Video], sampler: Sampler, crop: Crop, seed: int) -> VideoDataset:
-        nothing = np.empty(0)
+        nothing = Grid(0, 0, (1, 1))
         times = Times(self._times.get(video.path, nothing) for video in videos)
         return VideoDataset(videos, sampler, crop, self.reader, seed, times=times)
 
     def _loader(self, dataset: VideoDataset, batches: EpochBatches) -> ResumableLoader:
-        return ResumableLoader(dataset, batches, workers=self.workers, on_broken=self._count_broken)
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        return ResumableLoader(dataset, batches, workers=self.workers, on_broken=self._count_broken, device=device)
 
     def _hours(self, videos: Sequence[Video]) -> float:
-        return sum(float(times[-1] - times[0]) for times in (self._times[video.path] for video in videos)) / 3600
+        return sum(float(self._times[video.path].seconds()[-1]) for video in videos) / 3600
+
+
+def chosen_reader(reader: Reader, root: str) -> Reader:
+    """The reader for a data set, where ``reader`` leaves the choice."""
+    index = find_index(root) if isinstance(reader, AutoReader) else None
+    return reader if index is None or index.meta.get("writer") != "ssv prepare" else PreparedReader(root)
 
 
 def _labels(videos: Sequence[Video], rows: np.ndarray) -> np.ndarray:

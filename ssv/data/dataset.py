@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from ssv.data.crops import Crop
+from ssv.data.crops import Crop, Cut
+from ssv.data.planes import PlaneClips, Planes, ReadsPlanes, around, collate_planes, to_clips, within
 from ssv.data.probing import Times, probe_times
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.sampling import Sampler
@@ -69,35 +70,56 @@ class VideoDataset(Dataset[Clips]):
 
         Raises VideoError when the file cannot be read as asked, ValueError when it gives no clip.
         """
-        epoch, row = key
-        generator = generator_for(self.seed, epoch, row)
-        times = self.times[row]
-        indices = self.sampler(times, generator)  # (V,T)
-        # One reading for all views: they often share the keyframe to decode from.
-        frames = self.reader.read(self.path(row), indices.flatten().tolist())
-        views = frames.reshape(*indices.shape, *frames.shape[1:])
-        # A crop may cut several squares out of a clip: views are then clips times squares.
-        pixels = torch.stack([self.crop(view, generator) for view in views]).flatten(0, -5)
-        seconds = torch.from_numpy(times[indices.numpy()]).float()
-        return Clips(
-            pixels=pixels,
-            seconds=seconds.repeat_interleave(len(pixels) // len(views), dim=0),
-            label=_scalar(int(self._labels[row])),
-            video=_scalar(row),
-        )
+        sample = self._sample(key)
+        if isinstance(sample, Clips):
+            return sample
+        return Clips(*(field[0] for field in to_clips(collate_planes([sample]))))
 
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Clips | VideoError]:
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Clips | PlaneClips | VideoError]:
         """The samples of a batch, with a VideoError in the place of one that cannot be read.
+
+        As they travel best: uncut planes where the reader has them; ``to_clips`` makes the same clips of them.
 
         As values, because DataLoader rebuilds an exception from its message alone, which loses path and reason.
         """
         return [self._try(key) for key in keys]
 
-    def _try(self, key: tuple[int, int]) -> Clips | VideoError:
+    def _try(self, key: tuple[int, int]) -> Clips | PlaneClips | VideoError:
         try:
-            return self[key]
+            return self._sample(key)
         except VideoError as error:
             return error
+
+    def _sample(self, key: tuple[int, int]) -> Clips | PlaneClips:
+        epoch, row = key
+        generator = generator_for(self.seed, epoch, row)
+        times = self.times[row]
+        indices = self.sampler(times, generator)  # (V,T)
+        seconds = torch.from_numpy(times[indices.numpy()]).float()
+        label, video = _scalar(int(self._labels[row])), _scalar(row)
+        if isinstance(self.reader, ReadsPlanes):
+            planes, cuts = self._read_planes(self.reader, self.path(row), indices, generator)
+            seconds = seconds.repeat_interleave(len(cuts[0]), dim=0)
+            return PlaneClips(planes, cuts, self.crop.size, seconds, label, video)
+        # One reading for all views: they often share the keyframe to decode from.
+        frames = self.reader.read(self.path(row), indices.flatten().tolist())
+        views = frames.reshape(*indices.shape, *frames.shape[1:])
+        # A crop may cut several squares out of a clip: views are then clips times squares.
+        pixels = torch.stack([self.crop(view, generator) for view in views]).flatten(0, -5)
+        return Clips(pixels, seconds.repeat_interleave(len(pixels) // len(views), dim=0), label, video)
+
+    def _read_planes(
+        self, reader: ReadsPlanes, path: str, indices: Tensor, generator: Generator
+    ) -> tuple[list[Planes], list[list[Cut]]]:
+        """The planes of each clip, as far as it is cut, and the cuts in them."""
+        height, width = reader.size(path)
+        parts, inner = [], []
+        for clip in indices.tolist():
+            cuts = self.crop.cuts(height, width, generator)
+            whole = around(cuts)
+            parts.append(reader.read_planes(path, clip, whole))
+            inner.append(within(cuts, whole, parts[-1].box))
+        return parts, inner
 
     def fingerprint(self) -> str:
         """Tells lists of videos apart: their order, relative paths, labels and frame counts."""

@@ -1,24 +1,22 @@
-"""Batches in an order that is a function of (seed, epoch), and a loader that continues exactly where it stopped."""
+"""Batches of clips from reading processes, by a loader that continues exactly where it stopped."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from ssv.data.dataset import VideoDataset, generator_for
-from ssv.data.pairing import pair_count, pair_up
+from ssv.data.batches import EpochBatches, Key
+from ssv.data.dataset import VideoDataset
+from ssv.data.planes import PlaneBatch, PlaneClips, collate_planes, to_clips
 from ssv.data.readers.base import VideoError
+from ssv.data.reading_process import start_worker
 from ssv.data.sets.lookup import named
 from ssv.types import Clips
 
@@ -26,109 +24,6 @@ PREFETCH = 2  # batches each worker prepares ahead
 TIMEOUT_SECONDS, TIMEOUT_SECONDS_PER_VIDEO = 120.0, 2.0  # a worker reads a whole batch, one video after the other
 
 log = logging.getLogger(__name__)
-
-Key = tuple[int, int]  # (epoch, row)
-
-
-class EpochBatches(Sampler[list[Key]]):
-    """The batches of an epoch, as lists of (epoch, row): this process's share of each global batch.
-
-    Process r of w takes every w-th entry of each global batch, from the r-th on. So the processes together see
-    what one process would, and a run may continue on another number of them. With ``shuffle`` the order is a
-    permutation drawn from (seed, epoch); without it, order and epoch stay the same for ever (fixed draws).
-
-    With ``labels`` batches hold pairs of videos of one label, each pair in one process. Of a label with an odd number
-    of videos one is in two pairs of the epoch, another one each time; a single one would be its own partner.
-    """
-
-    def __init__(
-        self,
-        rows: Sequence[int] | np.ndarray,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: bool = True,
-        drop_last: bool = True,
-        labels: Sequence[int] | np.ndarray | None = None,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        """``batch_size`` counts over all ``world`` processes; ``drop_last`` drops the incomplete batch at the end.
-
-        ``labels`` belong to ``rows``, one each.
-        """
-        self.rows = torch.as_tensor(np.asarray(rows, dtype=np.int64))
-        self.labels = None if labels is None else torch.as_tensor(np.asarray(labels, dtype=np.int64))
-        if batch_size < 1 or batch_size % world:
-            raise ValueError(
-                f"data.batch_size={batch_size} counts over all processes and must be a multiple of their number, {world}"
-            )
-        if self.labels is not None and batch_size // world % 2:
-            raise ValueError(
-                f"data.batch_size={batch_size} gives each of {world} processes {batch_size // world} videos, which are no "
-                f"pairs (data.pairs=true); set it to a multiple of {2 * world}"
-            )
-        if drop_last and len(self.rows) < batch_size:
-            raise ValueError(
-                f"data.batch_size={batch_size} is more than the {len(self.rows)} videos there are to train on; lower it"
-            )
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        self.rank = rank
-        self.world = world
-        self.epoch = 0
-        self.start = 0  # the first batch of the next iteration
-        self.is_complete = False  # all of this epoch was handed out: the next iteration is the next epoch
-
-    @property
-    def sampler(self) -> EpochBatches:
-        """Itself: where Lightning looks for ``set_epoch``."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Moves on to another epoch; without ``shuffle`` order and draws stay as they are."""
-        self.is_complete = False
-        if self.shuffle:
-            self.epoch = epoch
-
-    def __len__(self) -> int:
-        """Batches of a whole epoch, wherever the next iteration starts (Lightning counts from there itself)."""
-        entries, together = self._entries()
-        whole, rest = divmod(entries, self.batch_size // together)
-        return whole + (not self.drop_last and rest > self.rank)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        # Fixed now: the loader asks for batches while the training loop may already move the epoch on.
-        epoch, order = self.epoch, self._order()
-        return iter([self._batch(order, epoch, batch) for batch in range(self.start, len(self))])
-
-    def batch(self, number: int) -> list[Key]:
-        """One batch of the current epoch."""
-        return self._batch(self._order(), self.epoch, number)
-
-    def _entries(self) -> tuple[int, int]:
-        """How many entries an epoch has, and the videos of each: single ones, or pairs."""
-        if self.labels is None:
-            return len(self.rows), 1
-        return pair_count(self.labels), 2
-
-    def _order(self) -> torch.Tensor:
-        """The rows of each entry of the epoch, (entries, 1) or (entries, 2)."""
-        generator = generator_for(self.seed, self.epoch)
-        places = torch.randperm(len(self.rows), generator=generator) if self.shuffle else torch.arange(len(self.rows))
-        if self.labels is None:
-            return self.rows[places, None]
-        pairs = pair_up(places, self.labels[places])
-        if self.shuffle:  # they come label by label
-            pairs = pairs[torch.randperm(len(pairs), generator=generator)]
-        return self.rows[pairs]
-
-    def _batch(self, order: torch.Tensor, epoch: int, number: int) -> list[Key]:
-        entries = self.batch_size // order.shape[1]
-        whole = order[number * entries : (number + 1) * entries]
-        return [(epoch, row) for row in whole[self.rank :: self.world].flatten().tolist()]
 
 
 class _NoBatch(RuntimeError):
@@ -153,10 +48,17 @@ class ResumableLoader(DataLoader[Clips]):
         workers: int = 0,
         on_broken: Callable[[VideoError], None] | None = None,
         timeout_seconds: float | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        """Without ``on_broken`` the first broken video is raised; ``timeout_seconds`` defaults to minutes."""
+        """Without ``on_broken`` the first broken video is raised; ``timeout_seconds`` defaults to minutes.
+
+        Where clips travel as planes they are made into clips on ``device``.
+        """
         if timeout_seconds is None:
             timeout_seconds = TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_VIDEO * batches.batch_size / batches.world
+        if workers:
+            # The threads of a library's pool do not live on in a fork, which would wait for them for ever.
+            cv2.setNumThreads(1)
         forks = workers > 0 and "fork" in multiprocessing.get_all_start_methods()
         super().__init__(
             dataset,
@@ -165,7 +67,7 @@ class ResumableLoader(DataLoader[Clips]):
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
             timeout=timeout_seconds if workers else 0,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             # Forks start at once; a fresh interpreter would import torch first.
             multiprocessing_context="fork" if forks else None,
             # Its own: by default each iteration would take a number from the global generator.
@@ -174,6 +76,7 @@ class ResumableLoader(DataLoader[Clips]):
             persistent_workers=workers > 0,
         )
         self.batches = batches
+        self.device = torch.device(device)
         self._on_broken = on_broken or _raise
         self._fingerprint = dataset.fingerprint()
         self._position = (0, 0)  # epoch, batches of it handed out
@@ -193,7 +96,7 @@ class ResumableLoader(DataLoader[Clips]):
         try:
             yield from self._hand_out(epoch)
         except Exception:
-            self._end_workers()
+            self.end_workers()
             raise
         batches.is_complete = batches.epoch == epoch
 
@@ -205,7 +108,7 @@ class ResumableLoader(DataLoader[Clips]):
             except _NoBatch as silence:
                 # A reader may hang by a race of its threads; read again, the batch is the same to the bit.
                 log.warning("%s; the reading processes are killed, and new ones try once more", silence)
-                self._end_workers()
+                self.end_workers()
                 self.batches.start = number
                 source = super().__iter__()
                 clips, broken = self._next(source, number)
@@ -233,9 +136,12 @@ class ResumableLoader(DataLoader[Clips]):
                     "its reader (data.workers=0 shows which)"
                 ) from error
             raise
+        if isinstance(clips, PlaneBatch):
+            clips = to_clips(clips._replace(data=clips.data.to(self.device, non_blocking=True)))
         return clips, broken
 
-    def _end_workers(self) -> None:
+    def end_workers(self) -> None:
+        """Ends the reading processes; iterating again starts new ones."""
         # Now, as Lightning does it: the traceback keeps the loader alive, and with it idle processes.
         if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
             workers = self._iterator._workers
@@ -295,35 +201,13 @@ _MEANINGS = {
 }
 
 
-def _collate(samples: list[Clips | VideoError]) -> tuple[Clips | None, list[VideoError]]:
+def _collate(samples: list[Clips | PlaneClips | VideoError]) -> tuple[Clips | PlaneBatch | None, list[VideoError]]:
     """A batch of what could be read, (B,...), and what could not."""
-    good = [sample for sample in samples if isinstance(sample, Clips)]
-    return default_collate(good) if good else None, [sample for sample in samples if isinstance(sample, VideoError)]
-
-
-def _start_worker(worker: int) -> None:
-    # Workers share the cores already; threads of their own would only take turns.
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    # Ctrl-C reaches every process of the terminal; only the main one should answer, and end the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):
-        # Before the thread starts, which inherits it: from now on SIGTERM only wakes who waits for it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_the_parent_says_so, args=(os.getppid(),), daemon=True).start()
-    else:  # macOS: at least not the inherited handler, which saves a checkpoint
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _end_when_the_parent_says_so(parent: int) -> None:
-    """Heeds SIGTERM from the training process alone.
-
-    A cluster sends it to every process of a job. A worker that died of it would turn the checkpoint which the
-    training process is about to write into an error about a dead worker; it ends right after that one.
-    """
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
-    os._exit(128 + signal.SIGTERM)
+    broken = [sample for sample in samples if isinstance(sample, VideoError)]
+    if planes := [sample for sample in samples if isinstance(sample, PlaneClips)]:
+        return collate_planes(planes), broken
+    clips = [sample for sample in samples if isinstance(sample, Clips)]
+    return default_collate(clips) if clips else None, broken
 
 
 def _raise(error: VideoError) -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
+from typing import NamedTuple
+
+
+class Keyed(NamedTuple):
+    """A cell of HTML, and the number it is sorted by; None stands last."""
+
+    html: str
+    key: float | None
 
 
 def section(title: str, body: str, intro: str = "") -> str:
@@ -13,16 +21,29 @@ def section(title: str, body: str, intro: str = "") -> str:
     return f"<section><h2>{escape(title)}</h2>{f'<p class=intro>{intro}</p>' if intro else ''}{body}</section>"
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]], css: str = "") -> str:
-    """A table of HTML cells; the first cell of a row is its heading."""
+def table(
+    head: Iterable[str], rows: Iterable[Sequence[str | Keyed]], css: str = "", foot: Sequence[str] | None = None
+) -> str:
+    """A table of HTML cells; the first cell of a row is its heading.
+
+    ``css`` with the word ``sorts`` lets a reader sort it by a click on a heading; ``foot`` is a row that stays below.
+    """
     top = "".join(f"<th scope=col>{cell}</th>" for cell in head)
-    body = "".join(
-        "<tr>"
-        + "".join(f"<th scope=row>{cell}</th>" if i == 0 else f"<td>{cell}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
+    body = "".join(_row(row) for row in rows)
+    below = f"<tfoot>{_row(foot)}</tfoot>" if foot else ""
+    return (
+        f'<div class=wide><table class="{css}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody>{below}</table></div>'
     )
-    return f'<div class=wide><table class="{css}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _row(cells: Sequence[str | Keyed]) -> str:
+    return "<tr>" + "".join(_cell(cell, "th scope=row" if i == 0 else "td") for i, cell in enumerate(cells)) + "</tr>"
+
+
+def _cell(cell: str | Keyed, tag: str) -> str:
+    html, key = cell if isinstance(cell, Keyed) else (cell, None)
+    sort = "" if key is None else f' data-sort="{key!r}"'
+    return f"<{tag}{sort}>{html}</{tag.split()[0]}>"
 
 
 def small(text: str, css: str = "") -> str:

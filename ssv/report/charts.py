@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ssv.report.collect import Arm, Column, Comparison
+from ssv.report.comparison import Arm, Column, Comparison
 from ssv.report.runs import Run
 from ssv.report.statistics import BETTER, WORSE, Difference
 from ssv.report.svg import Drawing, Point, axis, spread_labels, ticks
@@ -211,5 +211,6 @@ def _mean_line(lines: Sequence[Line]) -> Line:
     return [(at, sum(table[at] for table in tables) / len(tables)) for at in sorted(common)]
 
 
-def _short(label: str, most: int = 30) -> str:
-    return label if len(label) <= most else label[: most - 1] + "\u2026"
+def _short(label: str, most: int = 26) -> str:
+    """Both ends of a label: what sets two rows apart often stands last."""
+    return label if len(label) <= most else f"{label[: most - 12]}\u2026{label[-11:]}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ssv.report.pairing import reference_of
 from ssv.report.words import count
 
 if TYPE_CHECKING:
-    from ssv.report.collect import Arm, Comparison
+    from ssv.report.comparison import Arm, Column, Comparison
     from ssv.report.runs import Run
 
 
@@ -22,6 +23,7 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
         *_weights(comparison.arms),
         *_protocols(comparison),
         *_cards(comparison),
+        *_forms(comparison),
         *(f"{run.name}: {note}" for run in comparison.runs for note in run.notes),
     )
 
@@ -49,13 +51,25 @@ def _missing(comparison: Comparison) -> Iterable[str]:
             yield f"{arm.label}: no run with seed {_list(lacking)}"
     for column in comparison.main_columns:
         where = f"no score in {column.heading} [{column.note}]"
-        absent = [arm.label for arm in comparison.arms if arm not in column.rows]
+        absent = [
+            arm.label for arm in comparison.arms if arm not in column.rows and not _spare(comparison, arm, column)
+        ]
         if absent:
             yield f"{where}: {_list(absent)}"
         for arm in column.rows:
             unscored = [run.seed for run in arm.runs if run.seed not in column.rows[arm]]
             if unscored:
                 yield f"{arm.label}: {where} for seed {_list(unscored)}"
+
+
+def _spare(comparison: Comparison, arm: Arm, column: Column) -> bool:
+    """A random start that nothing in the column lacks: another one there, of the right form, does its work."""
+    rest = [other for other in column.rows if other.pretext != "random"]
+    return (
+        arm.pretext == "random"
+        and bool(rest)
+        and all((other, column, "random") in comparison.differences for other in rest)
+    )
 
 
 def _labelled(arms: Sequence[Arm]) -> Iterable[str]:
@@ -121,6 +135,16 @@ def _cards(comparison: Comparison) -> Iterable[str]:
     for column in comparison.main_columns:
         if len(column.cards) > 1:
             yield f"{column.heading} [{column.note}]: rows with another letter were measured in another way, see there"
+
+
+def _forms(comparison: Comparison) -> Iterable[str]:
+    for arm, column, kind in comparison.differences:
+        other = reference_of(column, arm, kind, comparison.arms)
+        if kind == "random" and other is not None and column.mark(arm) != column.mark(other):
+            yield (
+                f"{arm.label}: no random initialisation of its form in {column.heading} [{column.note}], one of form"
+                f" {column.mark(other) or 'unknown'} stands in"
+            )
 
 
 def _list(items: Iterable[object], most: int = 99) -> str:

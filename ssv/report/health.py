@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from ssv.report.blocks import section, small, table
-from ssv.report.collect import Comparison
+from ssv.report.comparison import Comparison
 from ssv.report.runs import Run
 from ssv.report.words import NOTHING, share
 

@@ -1,23 +1,25 @@
-"""The comparison as one self-contained HTML file: no script, nothing loaded from anywhere."""
+"""The comparison as one self-contained HTML file: nothing is loaded from anywhere, and one script sorts tables."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from ssv.report.blocks import section, small, table
+from ssv.report.blocks import Keyed, section, small, table
 from ssv.report.charts import pretext_panels, probe_curves, score_chart
-from ssv.report.collect import REFERENCES, Arm, Column, Comparison
+from ssv.report.classes import heat_maps
+from ssv.report.comparison import REFERENCES, Arm, Column, Comparison
+from ssv.report.files import write_text
 from ssv.report.health import audits, vital_signs
+from ssv.report.matrix import chance_line, matrices
+from ssv.report.media import Sample, gallery, samples
 from ssv.report.page import HOW_TO_READ, STYLE
-from ssv.report.runs import Run
+from ssv.report.records import costs, jobs, protocols, runs
+from ssv.report.sorting import SCRIPT, allowance
 from ssv.report.statistics import BETTER, MIN_SEEDS, WORSE
-from ssv.report.words import NOTHING, Scale, conclusions, count, duration, reading, seeds, share
-
-# The page needs nothing from anywhere, and the browser is told to refuse it should a string slip through.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+from ssv.report.words import NOTHING, Scale, count, duration, reading, seeds, share, strengths
 
 
 def write_html(comparison: Comparison, path: Path, *, now: datetime | None = None) -> None:
@@ -28,15 +30,11 @@ def write_html(comparison: Comparison, path: Path, *, now: datetime | None = Non
         path: the file; its folder is made if missing.
         now: the date printed in the report, the clock's where None. Equal input gives an equal file.
     """
-    text = render(comparison, now or datetime.now())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, render(comparison, now or datetime.now(), samples(comparison, path)))
 
 
-def render(comparison: Comparison, now: datetime) -> str:
-    """The report as text."""
+def render(comparison: Comparison, now: datetime, pictures: Sequence[Sample] = ()) -> str:
+    """The report as text, with ``pictures`` to look at."""
     data = ", ".join(sorted({arm.data for arm in comparison.arms})) or "nothing"
     title = f"Pretexts compared on {data}"
     sections = (
@@ -44,24 +42,38 @@ def render(comparison: Comparison, now: datetime) -> str:
         _warnings(comparison),
         _scores(comparison),
         _charts(comparison),
+        matrices(comparison),
+        heat_maps(comparison),
+        gallery(pictures),
         _curves(comparison),
         vital_signs(comparison),
         audits(comparison),
         _differences(comparison),
         _all_metrics(comparison),
-        _runs(comparison),
-        _protocols(comparison),
+        costs(comparison),
+        jobs(comparison),
+        runs(comparison),
+        protocols(comparison),
         HOW_TO_READ,
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(bool(pictures))}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
         f"<header><h1>{escape(title)}</h1>{_facts(comparison, now)}</header>\n"
         + "\n".join(section for section in sections if section)
-        + "\n</main></body></html>\n"
+        + f"\n</main><script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def _policy(pictures: bool) -> str:
+    """The page needs nothing from anywhere, and the browser is told to refuse it should a string slip through."""
+    images = "img-src data:; " if pictures else ""
+    return (
+        f"default-src 'none'; script-src {allowance()}; style-src 'unsafe-inline'; {images}base-uri 'none';"
+        " form-action 'none'"
     )
 
 
@@ -77,16 +89,22 @@ def _facts(comparison: Comparison, now: datetime) -> str:
 
 
 def _summary(comparison: Comparison) -> str:
-    items: list[str] = []
-    for column, arm, sentence in conclusions(comparison):
-        difference = comparison.differences[arm, column, "random"]
-        mark = {BETTER: "good", WORSE: "bad"}.get(difference.verdict or "", "open")
-        where = f"{escape(column.heading)} <sup>{column.note}</sup>"
-        items.append(f'<li class="{mark}"><b>{escape(arm.label)}</b> on {where}: {escape(sentence)}</li>')
+    items = "".join(
+        f'<li class="{_CLASSES.get(verdict, "open")}"><b>{escape(arm.label)}</b>: {escape(sentence)}.</li>'
+        for arm, verdict, sentence in strengths(comparison)
+    )
     if not items:
-        why = "there is no pretext with scores beside random initialisation" if comparison.runs else "there are no runs"
+        why = "there is no pretext" if comparison.runs else "there are no runs"
         return f'<section class="summary"><p>Nothing can be concluded yet: {why}.</p></section>'
-    return f'<section class="summary"><h2>What beats random initialisation</h2><ul>{"".join(items)}</ul></section>'
+    chances = chance_line(comparison)
+    return (
+        f'<section class="summary"><h2>What each task is good for</h2><ul>{items}</ul>'
+        + (f"<p class=intro>{escape(chances)}</p>" if chances else "")
+        + "</section>"
+    )
+
+
+_CLASSES = {BETTER: "good", WORSE: "bad"}
 
 
 def _warnings(comparison: Comparison) -> str:
@@ -106,26 +124,36 @@ def _scores(comparison: Comparison) -> str:
     head += ["clips seen" + small("frames seen"), "time"]
     rows = [
         [
-            escape(arm.label),
+            _name(comparison, arm, varying),
             *(escape(str(getattr(arm, key))) for key in varying),
             _seeds(arm),
             _accuracy(arm),
             *(_score(comparison, arm, column) for column in comparison.main_columns),
-            count(arm.mean("clips_seen")) + small(count(arm.mean("frames_seen"))),
-            duration(arm.mean("hours")),
+            Keyed(count(arm.mean("clips_seen")) + small(count(arm.mean("frames_seen"))), arm.mean("clips_seen")),
+            Keyed(duration(arm.mean("hours")), arm.mean("hours")),
         ]
         for arm in comparison.arms
     ]
     levels = [
         NOTHING if column.chance is None else Scale(column).number(column.chance) for column in comparison.main_columns
     ]
-    rows.append(["chance", *[""] * len(varying), "", "", *levels, "", ""])
+    foot = ["chance", *[""] * len(varying), "", "", *levels, "", ""]
     return section(
         "Scores",
-        table(head, rows, "scores"),
-        "Mean ± standard deviation over seeds; below it the paired difference to random initialisation with its"
+        table(head, rows, "scores sorts", foot),
+        "<span class=hint>A click on a heading sorts. </span>Mean ± standard deviation over seeds; below it the paired difference to random initialisation with its"
         " 95 % interval over seeds.",
     )
+
+
+def _name(comparison: Comparison, arm: Arm, varying: Sequence[str]) -> str:
+    """The pretext, and below it the weights file where the columns beside it do not tell two rows apart."""
+    twins = [
+        other
+        for other in comparison.arms
+        if other.title == arm.title and all(getattr(other, key) == getattr(arm, key) for key in varying)
+    ]
+    return escape(arm.title) + small(arm.weights_file if len(twins) > 1 else "")
 
 
 def _heading(column: Column) -> str:
@@ -133,29 +161,33 @@ def _heading(column: Column) -> str:
     return f"{escape(column.heading)} <sup>{column.note}</sup>" + small(f"{column.metric}{', ' + unit if unit else ''}")
 
 
-def _seeds(arm: Arm) -> str:
+def _seeds(arm: Arm) -> Keyed:
     unfinished = sum(not run.finished for run in arm.runs)
-    return f"{len(arm.runs)}" + small(f"{unfinished} unfinished" if unfinished else "", "bad-text")
+    words = f"{len(arm.runs)}" + small(f"{unfinished} unfinished" if unfinished else "", "bad-text")
+    return Keyed(words, float(len(arm.runs)))
 
 
-def _accuracy(arm: Arm) -> str:
+def _accuracy(arm: Arm) -> str | Keyed:
     trained, held_out = arm.accuracy("pretext/accuracy"), arm.accuracy("held_out/accuracy")
     if trained is None and held_out is None:
         return NOTHING
     chance = arm.accuracy("pretext/chance")
-    return f"{share(trained)} / {share(held_out)}" + small("" if chance is None else f"chance {share(chance)}")
+    words = f"{share(trained)} / {share(held_out)}" + small("" if chance is None else f"chance {share(chance)}")
+    return Keyed(words, held_out if held_out is not None else trained)
 
 
-def _score(comparison: Comparison, arm: Arm, column: Column) -> str:
+def _score(comparison: Comparison, arm: Arm, column: Column) -> str | Keyed:
     summary, scale = column.summary(arm), Scale(column)
     if summary is None:
         return NOTHING
     mark = f"<sup>{escape(column.mark(arm))}</sup>" if column.mark(arm) else ""
     difference = comparison.differences.get((arm, column, "random"))
     if difference is None:
-        return escape(scale.mean(summary)) + mark + small(seeds(summary.n) if summary.n < MIN_SEEDS else "")
+        few = small(seeds(summary.n) if summary.n < MIN_SEEDS else "")
+        return Keyed(escape(scale.mean(summary)) + mark + few, summary.mean)
     css = {BETTER: "good-text", WORSE: "bad-text"}.get(difference.verdict or "", "")
-    return f"<b>{escape(scale.mean(summary))}</b>" + mark + small(scale.difference(difference), css)
+    words = f"<b>{escape(scale.mean(summary))}</b>" + mark + small(scale.difference(difference), css)
+    return Keyed(words, summary.mean)
 
 
 def _charts(comparison: Comparison) -> str:
@@ -192,7 +224,7 @@ def _curves(comparison: Comparison) -> str:
 
 
 def _differences(comparison: Comparison) -> str:
-    rows = []
+    rows: list[list[str | Keyed]] = []
     for (arm, column, reference), difference in comparison.differences.items():
         scale, words = Scale(column), REFERENCES[reference]
         css = {BETTER: "good-text", WORSE: "bad-text"}.get(difference.verdict or "", "")
@@ -201,7 +233,7 @@ def _differences(comparison: Comparison) -> str:
                 escape(arm.label),
                 f"{escape(words)}",
                 f"{escape(column.heading)} <sup>{column.note}</sup>",
-                scale.signed(difference.mean),
+                Keyed(scale.signed(difference.mean), difference.mean),
                 scale.interval(difference.interval) if difference.interval else NOTHING,
                 scale.interval(difference.videos) if difference.videos else NOTHING,
                 (("yes" if difference.separated else "no") if difference.interval else NOTHING),
@@ -211,7 +243,7 @@ def _differences(comparison: Comparison) -> str:
     head = ["row", "minus", "evaluation", "difference", "95 % over seeds", "95 % over videos", "seeds apart", "reading"]
     return section(
         "Paired differences",
-        table(head, rows, "plain") if rows else "",
+        table(head, rows, "plain sorts") if rows else "",
         "Over the seeds that both rows have. “Seeds apart”: every seed of the one lies beyond every seed of the other.",
     )
 
@@ -231,35 +263,4 @@ def _all_metrics(comparison: Comparison) -> str:
         for column in comparison.columns
     ]
     head = ["evaluation", "metric", *(escape(arm.label) for arm in comparison.arms)]
-    return section("All metrics", table(head, rows, "plain"))
-
-
-def _runs(comparison: Comparison) -> str:
-    rows = [_run(run) for run in comparison.runs]
-    rows += [[escape(name), "unreadable", "", "", "", "", escape(reason)] for name, reason in comparison.broken]
-    head = ["run", "state", "seed", "clips seen", "time", "commit", "message and command"]
-    return section("Runs", table(head, rows, "plain runs") if rows else "")
-
-
-def _run(run: Run) -> list[str]:
-    step = f"step {run.step} of {run.steps}" if run.steps else ""
-    remarks = [remark for remark in (run.message, *run.notes) if remark]
-    command = f"<code>{escape(run.command)}</code>" if run.command else ""
-    return [
-        escape(run.name),
-        f'<span class="{"" if run.finished else "bad-text"}">{escape(run.state)}</span>' + small(step),
-        str(run.seed),
-        count(run.clips_seen),
-        duration(run.hours),
-        f"<code>{escape(run.commit[:12])}</code>",
-        "<br>".join([*(escape(remark) for remark in remarks), *([command] if command else [])]),
-    ]
-
-
-def _protocols(comparison: Comparison) -> str:
-    items = "".join(
-        f"<li value={column.note}><b>{escape(column.heading)}</b>: {escape(column.protocol)}"
-        f"{''.join(small(note) for note in column.card_notes)}</li>"
-        for column in comparison.main_columns
-    )
-    return section("Protocols", f"<ol>{items}</ol>" if items else "")
+    return section("All metrics", table(head, rows, "plain sorts metrics"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,27 +10,34 @@ import numpy as np
 from ssv.report.statistics import Difference, Interval, bootstrap_groups, paired_difference
 
 if TYPE_CHECKING:
-    from ssv.report.collect import Arm, Column
+    from ssv.report.comparison import Arm, Column
+    from ssv.report.predictions import Predictions
 
 SCORE_TOLERANCE = 1e-3
 """Predictions belong to a score only if their share of right answers is that score."""
 
 
 def compare(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) -> Difference | None:
-    """Paired difference of ``arm`` minus the row of pretext ``reference``.
+    """Paired difference of ``arm`` minus its reference row of pretext ``reference``; None without common seeds."""
+    other = reference_of(column, arm, reference, arms)
+    return None if other is None or arm not in column.rows else between(column, arm, other)
 
-    The reference has the same backbone; where there are several, one measured in the same form (card) is preferred,
-    then one with the same data and tag. None where there is no such row, where no seed is common, or where ``arm`` is a row of that pretext itself.
+
+def reference_of(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) -> Arm | None:
+    """The row of pretext ``reference`` that ``arm`` is compared with.
+
+    It has the same backbone; where there are several, one measured in the same form (card) is preferred, then one with
+    the same data and tag. None where there is no such row, or where ``arm`` is a row of that pretext itself.
     """
     rows = [
         other
         for other in arms
         if other.pretext == reference and other.backbone == arm.backbone and other in column.rows
     ]
-    if arm.pretext == reference or not rows or arm not in column.rows:
+    if arm.pretext == reference or not rows:
         return None
     form = column.mark(arm)
-    other = max(
+    return max(
         rows,
         key=lambda row: (
             column.mark(row) == form,
@@ -41,6 +46,10 @@ def compare(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) -> Di
             row.weights_file == arm.weights_file,
         ),
     )
+
+
+def between(column: Column, arm: Arm, other: Arm) -> Difference | None:
+    """Paired difference of ``arm`` minus ``other``, both rows of the column; None where no seed is common."""
     difference = paired_difference(column.values(arm), column.values(other))
     if difference is None:
         return None
@@ -51,44 +60,26 @@ def compare(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) -> Di
     )
 
 
+def stored(column: Column, arm: Arm, seed: int) -> Predictions | None:
+    """Predictions of one run; None where they are not stored, or are not those of its score."""
+    row = column.rows[arm][seed][-1]
+    found = row.predictions
+    if found is None or not len(found.path):
+        return None
+    return found if abs(found.right.mean() - row.scores[column.metric]) <= SCORE_TOLERANCE else None
+
+
 def _over_videos(column: Column, arm: Arm, other: Arm, seeds: Sequence[int]) -> Interval | None:
     """Bootstrap over groups of the per-video difference averaged over seeds; None without all predictions."""
-    total: dict[str, float] = {}
-    groups: dict[str, str] = {}
-    for seed in seeds:
-        ours, theirs = _right(column, arm, seed), _right(column, other, seed)
-        if ours is None or theirs is None or ours.keys() != theirs.keys() or (total and total.keys() != ours.keys()):
+    pairs = [(stored(column, arm, seed), stored(column, other, seed)) for seed in seeds]
+    first = pairs[0][0]
+    if first is None:
+        return None
+    total = np.zeros(len(first.path))
+    for ours, theirs in pairs:
+        if ours is None or theirs is None:
             return None
-        for path, (right, group) in ours.items():
-            total[path] = total.get(path, 0.0) + (right - theirs[path][0]) / len(seeds)
-            groups[path] = group
-    paths = sorted(total)
-    return bootstrap_groups(np.array([total[path] for path in paths]), [groups[path] for path in paths])
-
-
-def _right(column: Column, arm: Arm, seed: int) -> dict[str, tuple[float, str]] | None:
-    """Path -> (1 if predicted right, group) of one run; None where it is not stored or is not this score."""
-    row = column.rows[arm][seed][-1]
-    if row.per_video is None or not row.per_video.is_file():
-        return None
-    videos = _read(row.per_video)
-    if not videos or abs(sum(right for right, _ in videos.values()) / len(videos) - row.scores[column.metric]) > (
-        SCORE_TOLERANCE
-    ):
-        return None
-    return videos
-
-
-def _read(path: Path) -> dict[str, tuple[float, str]] | None:
-    try:
-        # opened here: numpy leaves its own handle open when the archive is damaged
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if not {"path", "label", "prediction", "group"} <= set(file.files):
-                return None
-            right = (file["prediction"] == file["label"]).astype(float).tolist()
-            # g07 of one class is another scene than g07 of the next: what hangs together is (label, group).
-            together = [f"{label}/{group}" for label, group in zip(file["label"], file["group"], strict=True)]
-            rows = zip(file["path"].tolist(), right, together, strict=True)
-            return {str(name): (value, scene) for name, value, scene in rows}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
-        return None  # damaged or half written: the interval over videos is left out, the scores stand
+        if not all(np.array_equal(first.path, each.path) for each in (ours, theirs)):
+            return None
+        total += (ours.right.astype(float) - theirs.right.astype(float)) / len(seeds)
+    return bootstrap_groups(total, first.scenes)

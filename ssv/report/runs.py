@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from ssv.report.files import clean, inside, is_number, lines_of, mapping, number, read_text
+from ssv.report.predictions import Predictions, read_predictions
 
 SILENT_SECONDS = 3600.0
 """A run that says it is running but wrote nothing for this long was probably killed."""
@@ -34,6 +35,7 @@ class Row:
     """One line of ``scores.jsonl``; ``per_video`` is an existing file inside the run folder, or None.
 
     ``card`` is what the score depends on besides the protocol, by name: the form of the backbone, its pixels.
+    ``seconds`` and ``peak_gb`` are what measuring took, 0 where the row does not say.
     """
 
     evaluation: str
@@ -47,6 +49,12 @@ class Row:
     seconds: float
     commit: str
     card: tuple[tuple[str, str], ...] = ()
+    peak_gb: float = 0.0
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """What each test video was taken for, read when first asked for; None where it is not stored."""
+        return read_predictions(self.per_video) if self.per_video is not None else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +126,7 @@ def read_run(folder: Path, *, now: float | None = None) -> Run:
         ValueError: ``run.json`` is not the description of a run; the message says why.
         OSError: it cannot be read.
     """
-    identity = _json(_text(folder / "run.json"), "run.json")
+    identity = mapping(read_text(folder / "run.json"), "run.json")
     missing = [key for key in ("pretext", "backbone", "data", "seed") if key not in identity]
     if missing:
         raise ValueError(f"run.json lacks {', '.join(missing)}")
@@ -138,11 +146,11 @@ def read_run(folder: Path, *, now: float | None = None) -> Run:
         seed=identity["seed"],
         **{key: clean(identity.get(key, "")) for key in ("commit", "created", "command")},
         state=clean(status.get("state", "unknown")),
-        step=int(_number(status.get("step"))),
-        steps=int(_number(status.get("steps"))),
-        clips_seen=_number(status.get("clips_seen")),
-        frames_seen=_number(status.get("frames_seen")),
-        hours=_number(status.get("hours")),
+        step=int(number(status.get("step"))),
+        steps=int(number(status.get("steps"))),
+        clips_seen=number(status.get("clips_seen")),
+        frames_seen=number(status.get("frames_seen")),
+        hours=number(status.get("hours")),
         message=clean(status.get("message") or ""),
         curves=curves,
         rows=rows,
@@ -152,63 +160,10 @@ def read_run(folder: Path, *, now: float | None = None) -> Run:
     )
 
 
-def clean(value: object) -> str:
-    """Any value as one line of text without control characters (terminal codes, direction overrides)."""
-    return "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in str(value)).strip()
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _json(text: str, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is not JSON: {clean(error)}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} holds no mapping")
-    return value
-
-
-def _is_number(value: object) -> bool:
-    """A finite number; the bound refuses nan, infinity and integers that no float can hold."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _number(value: Any) -> float:
-    """A finite number, 0 for anything else."""
-    return float(value) if _is_number(value) else 0.0
-
-
-def _lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
-    """The readable lines of a .jsonl; an unreadable last line was cut off by a kill, others are damage."""
-    try:
-        lines = _text(path).split("\n")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        notes.append(f"{path.name} cannot be read: {clean(error.strerror or error)}")
-        return
-    damaged = 0
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield _json(line, path.name)
-        except ValueError:
-            if number == len(lines):  # no newline follows: still being written, or killed while writing
-                notes.append(f"{path.name}: the last line is cut off and was left out")
-            else:
-                damaged += 1
-    if damaged:
-        notes.append(f"{path.name}: {damaged} unreadable line{'s' if damaged > 1 else ''} left out")
-
-
 def _status(path: Path, evaluated: bool, notes: list[str]) -> dict[str, Any]:
     """The status; weights that were only evaluated (random, public) have none and are ``evaluated``."""
     try:
-        return _json(_text(path), path.name)
+        return mapping(read_text(path), path.name)
     except FileNotFoundError:
         if not evaluated:
             notes.append("status.json is missing")
@@ -220,10 +175,10 @@ def _status(path: Path, evaluated: bool, notes: list[str]) -> dict[str, Any]:
 
 def _curves(path: Path, notes: list[str]) -> dict[str, Curve]:
     curves: dict[str, Curve] = {}
-    for line in _lines(path, notes):
-        step, clips = _number(line.get("step")), _number(line.get("clips_seen"))
+    for line in lines_of(path, notes):
+        step, clips = number(line.get("step")), number(line.get("clips_seen"))
         for key in CURVES:
-            if _is_number(line.get(key)):
+            if is_number(line.get(key)):
                 curves.setdefault(key, {})[step] = (clips, float(line[key]))
     return curves
 
@@ -231,12 +186,12 @@ def _curves(path: Path, notes: list[str]) -> dict[str, Curve]:
 def _rows(folder: Path, run_seed: int, notes: list[str]) -> tuple[Row, ...]:
     """The last row for every (weights file, evaluation, data, protocol, seed)."""
     rows: dict[tuple[object, ...], Row] = {}
-    for line in _lines(folder / "scores.jsonl", notes):
+    for line in lines_of(folder / "scores.jsonl", notes):
         scores = line.get("scores")
         if not isinstance(scores, dict) or not {"evaluation", "data", "protocol"} <= line.keys():
             notes.append("scores.jsonl: a row without evaluation, data, protocol or scores was left out")
             continue
-        bad = [clean(key) for key, value in scores.items() if not _is_number(value)]
+        bad = [clean(key) for key, value in scores.items() if not is_number(value)]
         if bad:
             notes.append(f"{clean(line['evaluation'])}: {', '.join(bad)} is no finite number and was left out")
         seed = line.get("seed", run_seed)
@@ -247,11 +202,12 @@ def _rows(folder: Path, run_seed: int, notes: list[str]) -> tuple[Row, ...]:
             seed=seed if isinstance(seed, int) else run_seed,
             weights=clean(line.get("weights", "")),
             weights_file=Path(clean(line.get("weights_file") or "backbone.pt")).name,
-            scores={clean(key): float(value) for key, value in scores.items() if _is_number(value)},
-            per_video=_inside(folder, line.get("per_video")),
-            seconds=_number(line.get("seconds")),
+            scores={clean(key): float(value) for key, value in scores.items() if is_number(value)},
+            per_video=inside(folder, line.get("per_video")),
+            seconds=number(line.get("seconds")),
             commit=clean(line.get("commit", "")),
             card=_card(line.get("card")),
+            peak_gb=number(line.get("peak_gb")),
         )
         key = (row.weights_file, row.evaluation, row.data, row.protocol, row.seed)
         rows.pop(key, None)  # a row evaluated again takes its place at the end
@@ -262,7 +218,7 @@ def _rows(folder: Path, run_seed: int, notes: list[str]) -> tuple[Row, ...]:
 def _audits(path: Path, notes: list[str]) -> tuple[Audited, ...]:
     """The rows of ``audit.json``, none where there is none."""
     try:
-        rows = _json(_text(path), path.name).get("rows")
+        rows = mapping(read_text(path), path.name).get("rows")
     except FileNotFoundError:
         return ()
     except (OSError, ValueError) as error:
@@ -287,20 +243,12 @@ def _audits(path: Path, notes: list[str]) -> tuple[Audited, ...]:
 
 def _part(value: object, key: str) -> float | None:
     """A number in a mapping, None for anything else."""
-    return float(value[key]) if isinstance(value, dict) and _is_number(value.get(key)) else None
+    return float(value[key]) if isinstance(value, dict) and is_number(value.get(key)) else None
 
 
 def _card(value: object) -> tuple[tuple[str, str], ...]:
     """Names and values; empty for rows from before there were cards."""
     return tuple((clean(key), clean(text)) for key, text in value.items()) if isinstance(value, dict) else ()
-
-
-def _inside(folder: Path, name: object) -> Path | None:
-    """An existing file inside the run folder, None for anything else."""
-    if not isinstance(name, str) or "\0" in name:
-        return None
-    path = folder / name
-    return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
 
 
 def _mark_silent(folder: Path, now: float, notes: list[str]) -> None:

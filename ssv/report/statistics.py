@@ -64,6 +64,11 @@ class Difference(NamedTuple):
             return WORSE
         return NO_DIFFERENCE
 
+    def reversed(self) -> Difference:
+        """The reference minus the arm."""
+        turned = [None if edges is None else (-edges[1], -edges[0]) for edges in (self.interval, self.videos)]
+        return self._replace(mean=-self.mean, interval=turned[0], videos=turned[1])
+
 
 def summarise(values: Sequence[float]) -> Summary:
     """Mean, standard deviation and t interval of at least one value; ValueError for none."""

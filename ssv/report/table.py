@@ -10,9 +10,10 @@ from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
-from ssv.report.collect import Arm, Column, Comparison
+from ssv.report.comparison import Arm, Column, Comparison
+from ssv.report.matrix import chance_line
 from ssv.report.statistics import BETTER, MIN_SEEDS, WORSE
-from ssv.report.words import NOTHING, Scale, conclusions, count, duration, seeds, share
+from ssv.report.words import NOTHING, Scale, count, duration, seeds, share, strengths
 
 PIPE_WIDTH = 120
 """Width of a pipe, which has none."""
@@ -146,11 +147,14 @@ def _print_below(comparison: Comparison, console: Console) -> None:
         _print(console, f"[{column.note}] {column.heading}: {column.protocol}", "dim")
         for note in column.card_notes:
             _print(console, f"    {note}", "dim")
-    sentences = list(conclusions(comparison))
+    sentences = list(strengths(comparison))
     if sentences:
         _print(console, "")
-    for column, arm, sentence in sentences:
-        _print(console, f"{column.heading} [{column.note}] {column.metric}: {arm.label}: {sentence}")
+    for arm, _, sentence in sentences:
+        _print(console, f"{arm.label}: {sentence}")
+    if chances := chance_line(comparison):
+        _print(console, chances, "dim")
+    _print_cells(comparison, console)
     if comparison.warnings:
         _print(console, "")
     for warning in comparison.warnings:
@@ -158,6 +162,15 @@ def _print_below(comparison: Comparison, console: Console) -> None:
     if comparison.foreign:
         folders = "folder" if comparison.foreign == 1 else "folders"
         _print(console, f"{comparison.foreign} {folders} in {comparison.outputs} without run.json ignored", "dim")
+
+
+def _print_cells(comparison: Comparison, console: Console) -> None:
+    """The jobs of studies that failed, or never began because another had, a row each with its cause."""
+    ended = [cell for cell in comparison.cells if cell.ended_badly]
+    if ended:
+        _print(console, "")
+    for cell in ended:
+        _print(console, f"study {cell.study}: {cell.name} {cell.state}: {cell.cause or 'no cause given'}", "red")
 
 
 def _print(console: Console, text: str, style: str = "") -> None:

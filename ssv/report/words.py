@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ssv.report.statistics import BETTER, MIN_SEEDS, WORSE, Difference, Interval, Summary
+from ssv.report.statistics import BETTER, MIN_SEEDS, NO_DIFFERENCE, WORSE, Difference, Interval, Summary
 
 if TYPE_CHECKING:
-    from ssv.report.collect import Arm, Column, Comparison
+    from ssv.report.comparison import Arm, Column, Comparison
 
 MINUS, NOTHING = "\u2212", "\u2013"
 
@@ -90,22 +90,50 @@ def reading(difference: Difference) -> str:
     return difference.verdict or "unfinished runs: no conclusion"
 
 
-def verdict(difference: Difference) -> str:
-    """The conclusion against random initialisation in words; says why where none is drawn."""
-    words = reading(difference)
-    return f"{words} than random initialisation" if words in (BETTER, WORSE) else words
+def strengths(comparison: Comparison) -> Iterator[tuple[Arm, str, str]]:
+    """What each pretext is good for: (row, ``better``, ``worse`` or empty for mixed or open, a sentence)."""
+    for arm in comparison.arms:
+        if arm.is_reference:
+            continue
+        against = [
+            (column, difference)
+            for column in comparison.main_columns
+            if (difference := comparison.differences.get((arm, column, "random"))) is not None
+        ]
+        parts = [
+            f"{words}{', '.join(_where(*pair) for pair in pairs)}"
+            for verdict, words in _VERDICTS.items()
+            if (pairs := [pair for pair in against if pair[1].verdict == verdict])
+        ]
+        parts += [f"{reading(pair[1])} in {_where(*pair)}" for pair in against if pair[1].verdict is None]
+        parts += _beaten(comparison, arm)
+        said = [verdict for verdict in (BETTER, WORSE) if any(pair[1].verdict == verdict for pair in against)]
+        yield arm, said[0] if len(said) == 1 else "", "; ".join(parts) or "not measured beside random initialisation"
 
 
-def conclusions(comparison: Comparison) -> Iterable[tuple[Column, Arm, str]]:
-    """One sentence for every pretext (no reference row) and main column: against random initialisation."""
+_VERDICTS = {
+    BETTER: "beats random initialisation in ",
+    WORSE: "does worse than random initialisation in ",
+    NO_DIFFERENCE: "no difference to random initialisation shown in ",
+}
+
+
+def _where(column: Column, difference: Difference) -> str:
+    """``linear_probe toy [1] (+16.6 points [+11.8, +21.4], 5 seeds)``."""
+    scale = Scale(column)
+    numbers = f"{scale.signed(difference.mean)}{' points' if scale.percent else ''}"
+    if difference.interval:
+        numbers += f" {scale.interval(difference.interval)}, {seeds(len(difference.seeds))}"
+    return f"{column.heading} [{column.note}] ({numbers})"
+
+
+def _beaten(comparison: Comparison, arm: Arm) -> Iterator[str]:
+    """Where the row beats every other pretext that was measured, each by itself."""
     for column in comparison.main_columns:
-        scale = Scale(column)
-        for arm in comparison.arms:
-            difference = comparison.differences.get((arm, column, "random"))
-            if arm.is_reference or difference is None:
-                continue
-            points = " points" if scale.percent else ""
-            numbers = f"{scale.signed(difference.mean)}{points}"
-            if difference.interval:
-                numbers += f", 95 % interval {scale.interval(difference.interval)}, {seeds(len(difference.seeds))}"
-            yield column, arm, f"{verdict(difference)} ({numbers})"
+        others = [
+            other for other in comparison.arms if other in column.rows and other is not arm and not other.is_reference
+        ]
+        duels = [comparison.duels.get((arm, other, column)) for other in others]
+        if arm in column.rows and duels and all(duel is not None and duel.verdict == BETTER for duel in duels):
+            number = f"each of the {len(others)} other pretexts" if len(others) > 1 else "the one other pretext"
+            yield f"beats {number} measured in {column.heading} [{column.note}]"

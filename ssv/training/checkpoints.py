@@ -12,6 +12,8 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from ssv.training.steps import ends_step
+
 
 class SaveError(RuntimeError):
     """A file that could not be written; the one before it is intact."""
@@ -103,7 +105,7 @@ class Checkpoints(pl.Callback):
         Not after the last step: nothing is left to stop, and its checkpoint comes after the export of the weights,
         because a run that resumes there has no step left that would end in an export.
         """
-        if trainer.global_step == trainer.max_steps:
+        if trainer.global_step == trainer.max_steps or not ends_step(trainer):
             return
         stop = self.signum is not None
         if trainer.world_size > 1:

@@ -12,6 +12,7 @@ import torch
 from ssv.pretexts.base import Pretext
 from ssv.training.recorder import Recorder
 from ssv.training.seeding import isolated_random
+from ssv.training.steps import due
 from ssv.training.vital_signs import CollapseAlarm, pooled, vital_signs
 from ssv.types import Clips
 
@@ -71,7 +72,7 @@ class HeldOut(pl.Callback):
     ) -> None:
         """Grade when due."""
         self.alarm.step(outputs["loss"].detach())
-        if due(trainer.global_step, self.every, self.steps):
+        if due(trainer, self.every, self.steps):
             self.look(trainer, module)
 
     def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -99,8 +100,3 @@ class HeldOut(pl.Callback):
                 print(f"step {trainer.global_step}: {alarm}", flush=True)
             self.recorder.record(trainer, row)
         self.recorder.pause()
-
-
-def due(step: int, every: int, steps: int) -> bool:
-    """Whether something that happens every ``every`` steps and at the end happens after ``step``; 0 means never."""
-    return every > 0 and (step % every == 0 or step == steps)

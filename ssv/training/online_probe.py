@@ -11,9 +11,9 @@ import pytorch_lightning as pl
 from ssv.backbones.base import Backbone
 from ssv.evaluations.features import mean_over_views
 from ssv.evaluations.linear_probe import Probe
-from ssv.training.held_out import due
 from ssv.training.recorder import Recorder
 from ssv.training.seeding import isolated_random
+from ssv.training.steps import due
 from ssv.types import Video
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class OnlineProbe(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
         """Probe when due."""
-        if not trainer.is_global_zero or not due(trainer.global_step, self.every, self.steps):
+        if not trainer.is_global_zero or not due(trainer, self.every, self.steps):
             return
         fit, held_out = (thin(self.data.split(name), self.videos) for name in ("fit", "held_out"))
         labels = {video.label for video in fit}

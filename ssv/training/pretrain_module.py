@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -41,7 +42,9 @@ class PretrainModule(pl.LightningModule):
         """
         if type(self.pretext).fit is not Pretext.fit and self.trainer.ckpt_path is None:
             generator = torch.Generator().manual_seed(torch.initial_seed())
-            self.pretext.fit(self.trainer.datamodule.train_dataloader(), generator)  # type: ignore[attr-defined]
+            batches = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+            # Where the pretext is now, wherever the loader puts its clips together.
+            self.pretext.fit((move_data_to_device(clips, self.device) for clips in batches), generator)
 
     def training_step(self, clips: Clips, batch_index: int) -> Tensor:
         """Loss of one batch; logs ``pretext/loss`` and ``pretext/<metric>``."""

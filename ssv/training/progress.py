@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssv.training.recorder import Recorder
+from ssv.training.steps import ends_step
 
 
 class ShowProgress(pl.Callback):
@@ -34,7 +35,7 @@ class ShowProgress(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
         """Move on."""
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not ends_step(trainer):
             return
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, text=self.text())

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from ssv.training.steps import due
 from ssv.types import Clips
 
 Row = dict[str, float | int]
@@ -111,18 +112,21 @@ class Recorder(pl.Callback):
         self.frames_seen += clips * batch.pixels.shape[3]
         self.seconds += (now - self._step_ended) * trainer.world_size
         self._step_ended = now
-        due = trainer.global_step % self.every == 0 or trainer.global_step == self.steps
-        if due and trainer.is_global_zero:
+        if not due(trainer, self.every, self.steps):
+            return
+        # Every process has its share of the batch; what is written down is about all of it.
+        means = {k: trainer.strategy.reduce(v, reduce_op="mean") for k, v in trainer.callback_metrics.items()}
+        metrics = {k: float(v) for k, v in means.items()}
+        if not math.isfinite(metrics["pretext/loss"]):
+            raise Diverged(
+                f"the loss is {metrics['pretext/loss']} after step {trainer.global_step}; "
+                f"try a smaller optimizer.lr or trainer.gradient_clip_val=1"
+            )
+        if trainer.is_global_zero:
             waited, worked, seen = self._since
             self.waiting = waited / max(waited + worked, 1e-9)
             self.clips_per_second = seen / max(waited + worked, 1e-9)
             self._since = [0.0, 0.0, 0]
-            metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-            if not math.isfinite(metrics["pretext/loss"]):
-                raise Diverged(
-                    f"the loss is {metrics['pretext/loss']} after step {trainer.global_step}; "
-                    f"try a smaller optimizer.lr or trainer.gradient_clip_val=1"
-                )
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             speed = {"time/clips_per_second": self.clips_per_second, "time/waiting_for_data": self.waiting}
             self.record(trainer, {**metrics, "optimizer/lr": rate, **speed})

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from ssv.cli.main import VERBS
 from tests.compose import ROOT, stems
 
 
@@ -30,11 +31,11 @@ def complaint(result):
 def test_alone_prints_the_verbs():
     result = ssv()
     assert result.returncode == 0
-    for verb in ("toy", "pretrain", "evaluate", "audit", "compare", "list"):
+    for verb in VERBS:
         assert f"\n  {verb} " in result.stdout
 
 
-@pytest.mark.parametrize("verb", ["toy", "pretrain", "evaluate", "audit", "compare", "list"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_teaches_with_five_examples(verb):
     result = ssv(verb, "--help")
     assert result.returncode == 0, result.stderr
@@ -87,7 +88,7 @@ def test_completion_completes_verbs_groups_and_keys():
     def query(line):
         return set(ssv("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line))).stdout.split())
 
-    assert query("ssv pre") == {"pretrain"}
+    assert query("ssv pre") == {"prepare", "pretrain"}
     assert {"pretext=speed_prediction", "pretext=supervised"} <= query("ssv pretrain pretext=s")
     assert "data.batch_size=" in query("ssv pretrain data.batch_s")
     assert "complete" in ssv("-sc", "install=bash").stdout

@@ -25,7 +25,7 @@ def study(**changes):
 
 @pytest.fixture(scope="module")
 def toy():
-    return plan(study(), COMMON)
+    return plan("x", study(), COMMON)
 
 
 def test_every_combination_is_a_cell_once(toy):
@@ -80,7 +80,7 @@ def test_values_are_spelt_as_hydra_reads_them():
 )
 def test_a_mistake_in_a_study_is_one_line(changes, said):
     with pytest.raises(UserError, match=said):
-        plan(study(seeds=[0], evaluate=[], **{k: v for k, v in changes.items() if k != "seeds"}) | changes, COMMON)
+        plan("x", study(seeds=[0], evaluate=[], **{k: v for k, v in changes.items() if k != "seeds"}) | changes, COMMON)
 
 
 @pytest.mark.parametrize("name", stems("study"))

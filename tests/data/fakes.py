@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssv.data.crops import RandomResizedCrop
+from ssv.data.crops import Box, RandomResizedCrop
 from ssv.data.dataset import VideoDataset
+from ssv.data.planes import Planes
 from ssv.data.probing import Times
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.sampling import RandomClips
@@ -35,6 +36,46 @@ class NumberReader(Reader):
         frames[..., 1] = np.asarray(indices)[:, None, None]
         frames[..., 2] = np.arange(16)
         return frames
+
+
+class PlaneReader(Reader):
+    """Frames of 20x28 pixels as planes: a picture that is smooth everywhere and another one in each frame."""
+
+    SIZE = (20, 28)
+
+    def __init__(self, *, broken: Sequence[int] = ()) -> None:
+        self.broken = broken
+
+    def size(self, path: str) -> tuple[int, int]:
+        return self.SIZE
+
+    def read_planes(self, path: str, indices: Sequence[int], box: Box) -> Planes:
+        number = int(path.split(".")[0].split("/")[-1])
+        if number in self.broken:
+            raise VideoError(path, "cut short after frame 7")
+        rows, columns = np.mgrid[: self.SIZE[0], : self.SIZE[1]]
+        shades = [60 + number + 2 * index + 3 * rows + 2 * columns for index in indices]
+        top, left = box.top // 2 * 2, box.left // 2 * 2
+        bottom, right = (box.top + box.height + 1) // 2 * 2, (box.left + box.width + 1) // 2 * 2
+        y = np.stack(shades).astype(np.uint8)[:, top:bottom, left:right].copy()
+        uv = np.full((len(indices), 2, y.shape[1] // 2, y.shape[2] // 2), 128, dtype=np.uint8)
+        return Planes(y, uv, Box(box.top - top, box.left - left, box.height, box.width), full_range=True)
+
+    def read(self, path: str, indices: Sequence[int]) -> np.ndarray:
+        y = self.read_planes(path, indices, Box(0, 0, *self.SIZE)).y
+        return np.repeat(y[..., None], 3, axis=3)  # grey
+
+    def as_rgb(self) -> Reader:
+        """The same frames from a reader that has no planes."""
+        return _Rgb(self)
+
+
+class _Rgb(Reader):
+    def __init__(self, reader: PlaneReader) -> None:
+        self.reader = reader
+
+    def read(self, path: str, indices: Sequence[int]) -> np.ndarray:
+        return self.reader.read(path, indices)
 
 
 def numbered_videos(count: int) -> list[Video]:

@@ -8,8 +8,11 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from ssv.cli.main import main
 from ssv.data.crops import CenterCrop, RandomResizedCrop
 from ssv.data.datamodule import VideoDataModule
+from ssv.data.prepared import PreparedReader
+from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import VideoError
 from ssv.data.readers.pyav import PyAVReader
 from ssv.data.sampling import RandomClips, UniformClips
@@ -206,11 +209,49 @@ def test_a_file_that_breaks_while_decoded(root, caplog):
         assert sorted(row for clips in loader for row in clips.video.tolist()) == [0, 1, 2, 4, 5]
     assert [path.rsplit("/")[-1] for path in module.summary()["broken"]] == ["3_40.avi"]
     assert caplog.text.count("damaged in the middle") == 1
+    assert module.lost == module.summary()["lost"] == 2  # once in each epoch
     # After a restart the count goes on, and the list of videos is what it was.
     again = data(root, reader=BreaksLater(), held_out=0.0, max_broken=1)
     again.load_state_dict(module.state_dict())
     again.train_dataloader().load_state_dict(loader.state_dict())
     assert again.summary()["broken"] == module.broken
+    list(again.train_dataloader())
+    assert again.lost == 3 and len(again.broken) == 1
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a small machine
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_what_is_lost_is_counted_alike_by_any_number_of_processes(root, workers):
+    module = data(root, reader=BreaksLater(), held_out=0.0, max_broken=1, workers=workers)
+    source = iter(module.train_dataloader())
+    next(source)
+    early = module.lost  # batches read ahead do not count
+    list(source)
+    list(module.loader(module.split("fit"), module.eval_sampler, module.eval_crop, batch_size=2))
+    alone = data(root, reader=BreaksLater(), held_out=0.0, max_broken=1)
+    first = iter(alone.train_dataloader())
+    next(first)
+    assert (early, module.lost, len(module.broken)) == (alone.lost, 2, 1)
+
+
+def test_a_prepared_data_set_is_read_by_its_own_reader_unless_another_is_asked_for(root, tmp_path):
+    target = tmp_path / "prepared"
+    (tmp_path / "source").mkdir()
+    for number in range(4):
+        shutil.copy(f"{root}/{number}_40.avi", tmp_path / "source")
+    assert main(["prepare", str(tmp_path / "source"), f"out={target}", "workers=1"]) == 0
+
+    def videos(root, split):
+        return [Video(f"{root}/{n}_40.avi", 0, f"g{n}") for n in range(4)]
+
+    modules = [data(str(target), videos, reader=reader, held_out=0.0) for reader in (AutoReader(), PyAVReader())]
+    assert [type(module.reader) for module in modules] == [PreparedReader, PyAVReader]
+    assert isinstance(data(root, reader=AutoReader()).reader, AutoReader)
+    planes, rgb = (list(module.train_dataloader()) for module in modules)
+    for one, other in zip(planes, rgb, strict=True):
+        assert torch.equal(one.video, other.video) and torch.equal(one.seconds, other.seconds)
+        assert one.pixels.shape == other.pixels.shape
+        assert (one.pixels.int() - other.pixels.int()).abs().float().mean() < 3
 
 
 class Recorder(pl.LightningModule):

@@ -10,8 +10,10 @@ import time
 import pytest
 import torch
 
-from ssv.data.loading import EpochBatches, ResumableLoader, _start_worker
+from ssv.data.batches import EpochBatches
+from ssv.data.loading import ResumableLoader
 from ssv.data.readers.base import VideoError
+from ssv.data.reading_process import start_worker
 from tests.data.fakes import NumberReader, numbered_dataset
 
 
@@ -330,7 +332,7 @@ def test_workers_outlive_a_signal_to_the_whole_job():
 
 
 def be_a_worker(ready):
-    _start_worker(0)
+    start_worker(0)
     ready.set()
     time.sleep(30)
 

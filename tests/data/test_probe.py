@@ -110,6 +110,12 @@ def test_decoding_may_start_where_nothing_reaches_across() -> None:
     assert entries(0, 4, 1, 2, 3, keyframes=(0, 2)) == ([0], False), "4 is stored before the keyframe 1"
 
 
+def test_a_file_without_packets_has_an_empty_table() -> None:
+    for container in ("mov,mp4", "matroska,webm", "avi"):
+        table = make_table([], container, 1.0)
+        assert len(table.ticks) == len(table.entries) == 0 and not table.regular
+
+
 def test_looks_are_forgotten_when_too_many(made) -> None:
     memory = probe_module._Memory(frames=130)
     found = look(made(videos.b_frames))

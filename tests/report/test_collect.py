@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssv.report.collect import collect
+from ssv.report.predictions import read_predictions
 from tests.report.fake import finished, score, write_predictions, write_run, write_study
 
 
@@ -316,3 +317,28 @@ def test_three_folds_have_a_mean_of_their_own_and_two_have_none(tmp_path):
     assert list(values) == ["random"]
     (row,) = values["random"][0]
     assert row.scores["top1"] == pytest.approx(0.3) and row.per_video is None
+
+
+def test_the_order_of_stored_predictions_does_not_matter(tmp_path):
+    def interval():
+        comparison = collect(tmp_path)
+        return comparison.differences[arm_of(comparison, "speed_prediction"), comparison.columns[0], "random"].videos
+
+    write_study(tmp_path)
+    before = interval()
+    file = tmp_path / "speed_prediction-s3dg_tiny-toy-base-s1" / "evaluations" / "linear_probe.npz"
+    with np.load(file) as held:
+        np.savez(file, **{key: held[key][::-1] for key in held.files})
+    assert before is not None and interval() == before
+
+
+def test_files_of_another_kind_are_no_predictions(tmp_path):
+    file = tmp_path / "p.npz"
+    arrays = {"path": np.array(["b", "a"]), "label": np.array([0, 1]), "prediction": np.array([0, 0])}
+    np.savez(file, **arrays)
+    assert read_predictions(file) is None
+    np.savez(file, **arrays, group=np.array(["g1", "g2"]))
+    assert read_predictions(file).right.tolist() == [False, True] and read_predictions(tmp_path / "none.npz") is None
+    assert read_predictions(file).scenes == ["1/g2", "0/g1"]
+    np.savez(file, **{**arrays, "prediction": np.array([0])}, group=np.array(["g1", "g2"]))
+    assert read_predictions(file) is None

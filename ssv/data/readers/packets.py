@@ -125,7 +125,7 @@ def make_table(packets: Sequence[Packet], container: str, ticks_per_frame: float
         return Table(ticks, False, np.zeros(min(1, len(ticks)), dtype=np.int64), False)
     ticks = np.array(sorted(pts for pts in times if pts is not None), dtype=np.int64)
     seeks = "mp4" in container or "matroska" in container
-    if not seeks or len(ticks) != len(packets):
+    if not kept or not seeks or len(ticks) != len(packets):
         return Table(ticks, True, np.zeros(min(1, len(ticks)), dtype=np.int64), False)
     stored = np.array(times, dtype=np.int64)
     before = np.concatenate([[stored[0] - 1], np.maximum.accumulate(stored)[:-1]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ class Look(NamedTuple):
     """A probe's answer and what a reader needs besides.
 
     container: FFmpeg's format name. streams: how many have a picture. bits: of a sample.
+    unit: seconds in a tick of the table, (numerator, denominator). header_frames: what the container claims, or 0.
     """
 
     info: VideoInfo
@@ -25,6 +26,8 @@ class Look(NamedTuple):
     container: str
     streams: int
     bits: int
+    unit: tuple[int, int]
+    header_frames: int
 
 
 def probe(path: str) -> VideoInfo:
@@ -36,8 +39,8 @@ def probe(path: str) -> VideoInfo:
     return info._replace(seconds=info.seconds.copy())  # the look is remembered
 
 
-def look(path: str) -> Look:
-    """As ``probe``, with more; remembered until the file changes."""
+def look(path: str, beat: Callable[[], None] = lambda: None) -> Look:
+    """As ``probe``, with more; remembered until the file changes. Calls ``beat`` for each packet, as a sign of life."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -49,7 +52,7 @@ def look(path: str) -> Look:
     key = (path, status.st_size, status.st_mtime_ns)
     found = _memory.get(key)
     if found is None:
-        found = _look(path)
+        found = _look(path, beat)
         _memory.put(key, found)
     return found
 
@@ -59,20 +62,25 @@ def count_decodable(path: str) -> int:
 
     Raises VideoError when the file cannot be opened as a video.
     """
-    count = 0
     with open_video(path) as (container, stream):
-        packets = decodable_packets(container, stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.FFmpegError:  # the container itself is damaged from here on
-                return count
-            if packet is None:
-                return count
-            try:
-                count += sum(not frame.is_corrupt for frame in packet.decode())
-            except av.FFmpegError:
-                continue
+        return sum(1 for _ in sound_frames(container, stream))
+
+
+def sound_frames(container: Any, stream: Any) -> Iterator[Any]:
+    """All frames, one after the other and past any damage, that come out of the decoder without a complaint."""
+    packets = decodable_packets(container, stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # the container itself is damaged from here on
+            return
+        if packet is None:
+            return
+        try:
+            decoded = packet.decode()
+        except av.FFmpegError:
+            continue
+        yield from (frame for frame in decoded if not frame.is_corrupt)
 
 
 @contextmanager
@@ -140,7 +148,7 @@ class _Memory:
 _memory = _Memory(frames=2_000_000)  # 32 MB of times: all of UCF101
 
 
-def _look(path: str) -> Look:
+def _look(path: str, beat: Callable[[], None]) -> Look:
     packets: list[Packet] = []
     frame = None
     with open_video(path) as (container, stream):
@@ -148,6 +156,7 @@ def _look(path: str) -> Look:
         name: str = container.format.name
         is_decodable, shows = Decodable(name), Showing(codec)
         for packet in container.demux(stream):
+            beat()
             if packet.is_corrupt:
                 raise VideoError(path, f"cut short or damaged: packet {len(packets)} is incomplete")
             can_feed = not packet.size or is_decodable(packet.pts, packet.is_keyframe)
@@ -158,6 +167,8 @@ def _look(path: str) -> Look:
                 frame = next(iter(packet.decode()), None)
         rate = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
         unit = float(stream.time_base)
+        base = stream.time_base.numerator, stream.time_base.denominator
+        header_frames = int(stream.frames)
         pictures = len(container.streams.video)
     table = make_table(packets, name, max(1.0, 1 / (rate * unit)))
     if frame is None or not len(table.ticks):
@@ -168,7 +179,8 @@ def _look(path: str) -> Look:
     rotation = turns(frame) * 90
     height, width = (frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height)
     info = VideoInfo(seconds, height, width, rotation, rate, codec)
-    return Look(info, table, name, pictures, max(part.bits for part in frame.format.components))
+    bits = max(part.bits for part in frame.format.components)
+    return Look(info, table, name, pictures, bits, base, header_frames)
 
 
 def turns(frame: Any) -> int:

@@ -43,6 +43,25 @@ class PyAVReader(Reader):
         return frames
 
 
+def every_frame(path: str) -> Iterator[Any]:
+    """All frames shown, decoded in sequence, in display order; not turned upright.
+
+    Raises VideoError where one is damaged, and unless exactly those come out that the packets announce.
+    """
+    known = look(path)
+    frames, count = len(known.info.seconds), 0
+    for position, frame in _decode(path, known, 0):
+        if position == frames:
+            raise VideoError(path, f"more frames come out of the decoder than the {frames} its packets announce")
+        if position != count:
+            break
+        _check_size(path, known, (frame.height, frame.width) if turns(frame) % 2 == 0 else (frame.width, frame.height))
+        yield frame
+        count += 1
+    if count < frames:
+        raise VideoError(path, f"frame {count} does not come out of the decoder; is the file damaged?")
+
+
 def check_indices(path: str, indices: Sequence[int], frames: int) -> np.ndarray:
     """The ``indices`` as int64 (n,); VideoError where one lies outside a video of ``frames`` frames."""
     places = np.asarray(indices, dtype=np.int64).reshape(-1)
@@ -102,7 +121,12 @@ def _as_shown(path: str, frame: Any, known: Look, convert: VideoReformatter) -> 
     """The frame upright, uint8 (H,W,3) RGB."""
     rgb = convert.reformat(frame, format="rgb24", threads=1)
     upright: np.ndarray = np.rot90(rgb.to_ndarray(), k=turns(frame))
-    if upright.shape[:2] != (known.info.height, known.info.width):
-        height, width = upright.shape[:2]
-        raise VideoError(path, f"changes size from {known.info.width}x{known.info.height} to {width}x{height}")
+    _check_size(path, known, upright.shape[:2])
     return upright
+
+
+def _check_size(path: str, known: Look, size: tuple[int, ...]) -> None:
+    """``size`` is the height and width of a frame upright."""
+    if size != (known.info.height, known.info.width):
+        height, width = size
+        raise VideoError(path, f"changes size from {known.info.width}x{known.info.height} to {width}x{height}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
-from ssv.data.sets.lookup import EXTENSIONS, is_video, not_found
+from ssv.data.sets.lookup import EXTENSIONS, entries_below, is_video, not_found
 from ssv.types import Video
 
 GET = "Put videos there, at any depth."
@@ -15,8 +14,8 @@ LAYOUT = f"files ending in {', '.join(sorted(EXTENSIONS))}"
 def folder(root: str, split: str) -> list[Video]:
     """All videos below ``root``, sorted by path; label -1, and every file is its own group.
 
-    Extensions count in either case; names that start with a dot are passed over. Links to folders are
-    followed, each folder once.
+    Extensions count in either case; names that start with a dot and the folder of the index are passed over.
+    Links to folders are followed, each folder once.
 
     Raises:
         DataNotFound: no such folder, or no video in it.
@@ -29,22 +28,7 @@ def folder(root: str, split: str) -> list[Video]:
         )
     if not os.path.isdir(root):
         raise not_found(root, "no such folder", get=GET, layout=LAYOUT)
-    paths = sorted(_videos_below(root, seen=set()))
+    paths = sorted(entry.path for entry in entries_below(root) if is_video(entry.name) and entry.is_file())
     if not paths:
         raise not_found(root, "no videos in this folder", get=GET, layout=LAYOUT)
     return [Video(path, -1, os.path.relpath(path, root)) for path in paths]
-
-
-def _videos_below(path: str, seen: set[str]) -> Iterator[str]:
-    real = os.path.realpath(path)
-    if real in seen:  # a link back up, or a second link to the same place
-        return
-    seen.add(real)
-    # Real folders before links to them: the same path is found whatever the links are called.
-    for entry in sorted(os.scandir(path), key=lambda entry: (entry.is_symlink(), entry.name)):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _videos_below(entry.path, seen)
-        elif entry.is_file() and is_video(entry.name):
-            yield entry.path

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 EXTENSIONS = frozenset(
     (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg")
     + (".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv")
 )
+INDEX_FOLDER = "ssv_index"  # written by `ssv scan` and `ssv prepare`; nothing in it is a video of the set
 NAMED = 3  # files an error names before it says how many more
 
 
@@ -41,3 +42,32 @@ def absent(folder: str, names: Sequence[str]) -> list[str]:
 def is_video(name: str) -> bool:
     """Whether a file name looks like a video that is meant to be seen."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def entries_below(
+    folder: str, *, on_error: Callable[[OSError], None] | None = None, seen: set[str] | None = None
+) -> Iterator[os.DirEntry[str]]:
+    """Everything at any depth below ``folder``, folders too, except for names that start with a dot and the index.
+
+    Links to folders are followed, each folder once. A folder that cannot be listed is told to ``on_error`` and passed
+    over, or raises OSError.
+    """
+    seen = set() if seen is None else seen
+    real = os.path.realpath(folder)
+    if real in seen:  # a link back up, or a second link to the same place
+        return
+    seen.add(real)
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        if on_error is None:
+            raise
+        on_error(error)
+        return
+    # Real folders before links to them: the same path is found whatever the links are called.
+    for entry in sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name)):
+        if entry.name.startswith(".") or entry.name == INDEX_FOLDER:
+            continue
+        yield entry
+        if entry.is_dir():
+            yield from entries_below(entry.path, on_error=on_error, seen=seen)

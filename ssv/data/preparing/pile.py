@@ -1,0 +1,101 @@
+"""What lies below a folder: videos, folders of numbered pictures, and other files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from ssv.data.index import NAME
+from ssv.data.sets.lookup import is_video
+
+PICTURES = (".jpg", ".jpeg", ".png")
+FEWEST_PICTURES = 2
+
+
+class Item(NamedTuple):
+    """One thing to prepare or to copy.
+
+    path: of the result, relative, with ``/``. source: of what it is made from, likewise; a folder for "pictures".
+    size: bytes of the source. mtime_ns: of its last change. pictures: names of the files, in order.
+    """
+
+    kind: Literal["video", "pictures", "other"]
+    path: str
+    source: str
+    size: int
+    mtime_ns: int
+    pictures: tuple[str, ...] = ()
+
+
+def walk(root: str, *, pictures: bool | None) -> list[Item]:
+    """All files below ``root``, sorted by the path of what becomes of them.
+
+    Names that start with a dot and indexes are passed over; links to folders are followed, each folder once.
+    ``pictures``: whether a folder of numbered pictures becomes a video; None: only where there is no video at all.
+
+    Raises:
+        ValueError: a folder of pictures would get the name of a video beside it.
+    """
+    files = list(_files(root, "", seen=set()))
+    if pictures or (pictures is None and not any(item.kind == "video" for item in files)):
+        files = list(_with_films(root, files))
+    files.sort(key=lambda item: item.path)
+    for item, after in zip(files, files[1:]):
+        if item.path == after.path:
+            raise ValueError(f"two sources would become {item.path}; rename the folder of pictures or the video")
+    return files
+
+
+def _files(root: str, relative: str, seen: set[str]) -> Iterator[Item]:
+    here = os.path.join(root, relative)
+    real = os.path.realpath(here)
+    if real in seen:  # a link back up, or a second link to the same place
+        return
+    seen.add(real)
+    # Real folders before links to them: the same path is found whatever the links are called.
+    for entry in sorted(os.scandir(here), key=lambda entry: (entry.is_symlink(), entry.name)):
+        path = f"{relative}/{entry.name}" if relative else entry.name
+        if entry.name.startswith(".") or entry.name == NAME:
+            continue
+        if entry.is_dir():
+            yield from _files(root, path, seen)
+        elif entry.is_file():
+            status = entry.stat()
+            kind: Literal["video", "other"] = "video" if is_video(entry.name) else "other"
+            yield Item(kind, path, path, status.st_size, status.st_mtime_ns)
+
+
+def _with_films(root: str, files: list[Item]) -> Iterator[Item]:
+    """The same, with each folder of numbered pictures in the place of its pictures."""
+    folders: dict[str, list[Item]] = {}
+    for item in files:
+        if item.path.lower().endswith(PICTURES) and "/" in item.path:
+            folders.setdefault(os.path.dirname(item.path), []).append(item)
+    films = {folder: items for folder, items in folders.items() if _is_film(root, items)}
+    for item in files:
+        if item.kind != "other" or item not in films.get(os.path.dirname(item.path), ()):
+            yield item
+    for folder, items in films.items():
+        names = sorted((os.path.basename(item.path) for item in items), key=lambda name: (_number(name), name))
+        size, changed = sum(item.size for item in items), max(item.mtime_ns for item in items)
+        yield Item("pictures", f"{folder}.mp4", folder, size, changed, tuple(names))
+
+
+def _is_film(root: str, items: list[Item]) -> bool:
+    if len(items) < FEWEST_PICTURES or any(_number(item.path) < 0 for item in items):
+        return False
+    try:
+        with Image.open(os.path.join(root, items[0].source)) as picture:
+            return picture.mode != "P"  # masks are kept as they are
+    except (OSError, UnidentifiedImageError):
+        return True  # broken: said when it is prepared
+
+
+def _number(name: str) -> int:
+    """The number a picture's name ends in, or -1."""
+    found = re.search(r"(\d+)\.\w+$", name)
+    return int(found[1]) if found else -1

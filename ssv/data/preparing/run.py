@@ -1,0 +1,260 @@
+"""A whole folder of videos prepared: several processes, each file whole or not there, interrupted at any moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssv.data.index import NAME, Entry, write_index
+from ssv.data.preparing.encode import ENCODERS, encode, film_of, film_of_pictures
+from ssv.data.preparing.journal import Done, Journal
+from ssv.data.preparing.packets import FILE, PACKET
+from ssv.data.preparing.pile import Item, walk
+from ssv.data.readers.base import VideoError
+from ssv.data.sets.lookup import named
+
+VERSION = 1
+"""Raised whenever the same source and settings give other bytes."""
+
+WORKPLACE = ".ssv_prepare"
+LARGEST_COPY = 100_000_000  # bytes of a file that is no video; what is larger is no list but an archive
+LONGEST_GOP = 300
+Progress = Callable[[int, int], None]
+
+
+class Summary(NamedTuple):
+    """What there is now. ``made``: videos prepared by this call. ``bytes_before`` and ``bytes_after``: of all sound
+    videos. ``broken``: reason by relative path. ``left_out``: other files too large to copy.
+    """
+
+    videos: int
+    made: int
+    copied: int
+    bytes_before: int
+    bytes_after: int
+    broken: dict[str, str]
+    left_out: list[str]
+    seconds: float
+
+
+def prepare(
+    root: str,
+    out: str,
+    *,
+    encoder: str = "mpeg4",
+    short_side: int = 128,
+    gop: int | None = None,
+    pictures: bool | None = None,
+    rate: int = 24,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Summary:
+    """Prepares all videos below ``root`` into ``out``, same relative names, with an index; copies other files.
+
+    What ``out`` has already is kept. A broken video becomes an empty file that the index calls broken, so that it is
+    missed by name and not from a list.
+
+    Args:
+        root: a data set.
+        out: a folder of its own.
+        encoder: "mpeg4" (small) or "mjpeg" (every frame a keyframe).
+        short_side: pixels, even; nothing is enlarged.
+        gop: frames from one keyframe to the next; None: 8, or 1 with "mjpeg", which has no other.
+        pictures: whether folders of numbered pictures become videos; None: where there are no videos.
+        rate: their frames per second.
+        workers: processes.
+        progress: called with the numbers of files done and of all.
+
+    Raises:
+        ValueError: settings that cannot be, or other than those ``out`` was prepared with.
+        OSError: the disk is full, or a process died. What is done by then is kept.
+    """
+    started = time.perf_counter()
+    gop = (8 if encoder == "mpeg4" else 1) if gop is None else gop
+    _check(root, out, encoder, short_side, gop, rate)
+    items = walk(root, pictures=pictures)
+    if all(item.kind == "other" for item in items):
+        raise ValueError(f"no videos below {os.path.abspath(root)}; name the folder that holds them, root=/path")
+    settings = {"version": VERSION, "encoder": encoder, "short_side": short_side, "gop": gop, "rate": rate}
+    workplace, unfinished = Path(out, WORKPLACE), Path(out, WORKPLACE, "unfinished")
+    workplace.mkdir(parents=True, exist_ok=True)
+    journal = Journal(workplace / "journal.jsonl", settings)
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+        unfinished.mkdir()
+        todo = [item for item in items if not _is_left_out(item) and not _is_done(out, item, journal)]
+        work = partial(_work, root, out, encoder=encoder, short_side=short_side, gop=gop, rate=rate)
+        for count, done in enumerate(_answers(work, todo, workers), start=1):
+            if done is not None:
+                journal.append(done)
+            if progress is not None:
+                progress(count, len(todo))
+        journal.sort()
+        _index(out, journal, settings, unfinished / "packets")
+        return _summary(items, todo, journal, time.perf_counter() - started)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        journal.close()
+
+
+def _check(root: str, out: str, encoder: str, short_side: int, gop: int, rate: int) -> None:
+    if encoder not in ENCODERS:
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {encoder!r}")
+    if short_side < 16 or short_side % 2:
+        raise ValueError(f"short_side must be an even number of pixels, 16 at least, got {short_side}")
+    if not 1 <= gop <= LONGEST_GOP or (encoder == "mjpeg" and gop > 1):
+        most = 1 if encoder == "mjpeg" else LONGEST_GOP
+        raise ValueError(f"gop must be 1 to {most} frames with encoder={encoder}, got {gop}")
+    if rate < 1:
+        raise ValueError(f"rate must be 1 picture a second or more, got {rate}")
+    if not os.path.isdir(root):
+        raise ValueError(f"root={root} is no folder; name the one that holds the videos")
+    inner, outer = os.path.realpath(out), os.path.realpath(root)
+    if os.path.commonpath([inner, outer]) in (inner, outer):
+        raise ValueError(f"out={out} and root={root} lie in one another; name a folder beside it for out")
+
+
+def _is_left_out(item: Item) -> bool:
+    return item.kind == "other" and item.size > LARGEST_COPY
+
+
+def _is_done(out: str, item: Item, journal: Journal) -> bool:
+    try:
+        status = os.stat(os.path.join(out, item.path))
+    except FileNotFoundError:
+        return False
+    if item.kind == "other":
+        return (status.st_size, status.st_mtime_ns) == (item.size, item.mtime_ns)
+    done = journal.get(item.path)
+    return done is not None and (done.source_size, done.mtime_ns, done.size, done.mtime_ns) == (
+        item.size,
+        item.mtime_ns,
+        status.st_size,
+        status.st_mtime_ns,
+    )
+
+
+def _answers(work: Callable[[Item], Done | None], items: list[Item], workers: int) -> Iterator[Done | None]:
+    """What ``work`` says of each item, in any order."""
+    if workers <= 1:
+        yield from map(work, items)
+        return
+    method = "fork" if "fork" in get_all_start_methods() else None
+    with ProcessPoolExecutor(workers, get_context(method), _end_with, (os.getpid(),)) as pool:
+        pending: dict[Future[Done | None], str] = {}
+        rest = iter(items)
+        try:
+            while True:
+                pending |= {pool.submit(work, item): item.path for item in islice(rest, 4 * workers - len(pending))}
+                if not pending:
+                    return
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    yield future.result()
+                    del pending[future]
+        except BrokenProcessPool as error:
+            raise OSError(
+                f"a process died (out of memory?) while it prepared one of {named(sorted(pending.values()))}; what was "
+                "done by then is kept, the same command goes on"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this worker soon after a parent that was killed; it would wait for work for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(root: str, out: str, item: Item, *, encoder: str, short_side: int, gop: int, rate: int) -> Done | None:
+    """Makes or copies one file, which appears whole or not at all. None for a copy."""
+    source, target = os.path.join(root, item.source), os.path.join(out, item.path)
+    new = os.path.join(out, WORKPLACE, "unfinished", str(os.getpid()))
+    done = Done(item.path, item.size, item.mtime_ns)
+    try:
+        if item.kind == "other":
+            shutil.copyfile(source, new)
+        else:
+            try:
+                film = film_of(source) if item.kind == "video" else film_of_pictures(source, item.pictures, rate)
+                made = encode(film, new, name=item.path, encoder=encoder, short_side=short_side, gop=gop)
+                size = os.path.getsize(new)
+                done = done._replace(size=size, ticks=film.ticks, unit=film.unit, **made._asdict())
+            except VideoError as error:
+                reason = error.reason if error.path == source else f"{os.path.basename(error.path)}: {error.reason}"
+                done = done._replace(reason=reason)
+                open(new, "wb").close()
+        # The source's date: told apart from a changed one, and the same however often this runs.
+        os.utime(new, ns=(item.mtime_ns, item.mtime_ns))
+        _sync(new)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.replace(new, target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), target) from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+    return None if item.kind == "other" else done
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _index(out: str, journal: Journal, settings: Mapping[str, Any], table: Path) -> None:
+    """Writes the index of all that is done. ``table``: a file for the packets, which may not fit into memory."""
+    headers: dict[str, int] = {}
+    files = np.empty(len(journal), dtype=FILE)
+    end = 0
+    with open(table, "wb") as packets:
+        for row, done in enumerate(journal.all()):
+            packets.write(done.packets.tobytes())
+            end += len(done.packets)
+            files[row] = end, done.first, headers.setdefault(done.header.hex(), len(headers)), done.source_size
+    meta = {"writer": "ssv prepare", **settings, "matrix": "bt601", "full_range": settings["encoder"] == "mjpeg"}
+    arrays = {"files": files, "packets": np.memmap(table, PACKET, "r") if end else np.empty(0, PACKET)}
+    codec = str(settings["encoder"])
+    entries = (
+        Entry(
+            done.path, done.size, done.mtime_ns, done.ticks, done.unit, done.height, done.width, 0, codec, done.reason
+        )
+        for done in journal.all()
+    )
+    write_index(Path(out, NAME), entries, {**meta, "headers": list(headers)}, arrays=arrays)
+
+
+def _summary(items: list[Item], todo: list[Item], journal: Journal, seconds: float) -> Summary:
+    films = [done for done in journal.all() if not done.reason]
+    broken = {done.path: done.reason for done in journal.all() if done.reason}
+    return Summary(
+        videos=len(films),
+        made=sum(item.kind != "other" and item.path not in broken for item in todo),
+        copied=sum(item.kind == "other" for item in todo),
+        bytes_before=sum(done.source_size for done in films),
+        bytes_after=sum(done.size for done in films),
+        broken=broken,
+        left_out=[item.path for item in items if _is_left_out(item)],
+        seconds=seconds,
+    )
