@@ -33,14 +33,14 @@ def world(tmp_path_factory):
     return folder
 
 
-def write_study(world, name="small", evaluate=("evaluation=knn",), pretrain=()):
+def write_study(world, name="small", evaluate=("evaluation=knn",), pretrain=(), count=2):
     lines = [
         f"pretext=speed_prediction {' '.join(tiny_overrides('speed_prediction'))}",
         f"pretext=order_verification {' '.join(tiny_overrides('order_verification'))} data.sampler.seconds=0.09",
     ]
     study = {
         "seeds": [0, 1],
-        "pretrain": [*lines, *pretrain],
+        "pretrain": [*lines[:count], *pretrain],
         "random": True,
         "weights": [],
         "evaluate": list(evaluate),
@@ -132,3 +132,12 @@ def test_sigterm_stops_the_study_and_its_cells(world, tmp_path):
     time.sleep(1)
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout.split()
     assert not left
+
+
+def test_a_cluster_runs_the_cells_through_submitit(world, tmp_path):
+    pytest.importorskip("submitit", reason="pip install 'ssv[slurm]'")
+    write_study(world, "cluster", count=1)
+    output = finish(start(world, tmp_path, "study.seeds=[0]", "launcher.cluster=local", name="cluster"))
+    assert "3 cells, 0 done" in output and "[3/3]" in output
+    assert len(scores(tmp_path)) == 2
+    assert list((tmp_path / "outputs" / ".study" / "cluster" / "submitit").glob("*_submitted.pkl"))
