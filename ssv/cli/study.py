@@ -82,7 +82,8 @@ def show_plan(console: Any, name: str, cells: list[Cell], missing: list[Cell], e
             "?" if size is None else f"{size / 1e6:.1f}",
         )
     console.print(table)
-    console.print(f"{estimate.left(missing, slots)}, {estimate.room(missing)}" if missing else "nothing to do")
+    rest = f"{estimate.left(missing, slots)}, {estimate.room(missing)}" if missing else "nothing to do"
+    console.print(rest, soft_wrap=True)
 
 
 class Board:
