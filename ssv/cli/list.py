@@ -16,6 +16,7 @@ GROUPS = {
     "data": "data sets",
     "evaluation": "evaluations",
     "experiment": "recipes, as +experiment=NAME",
+    "study": "studies, as ssv study NAME",
     "optimizer": "optimizers",
     "trainer": "devices",
 }

@@ -29,6 +29,12 @@ def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[st
     return {"name": config["name"] or str(choices["study"]), "logger": str(choices["logger"])}
 
 
+def refuse(config: dict[str, Any], choices: dict[str, Any]) -> None:
+    """A study has to be named."""
+    if not config.get("study"):
+        raise UserError("which study? `ssv study toy`, or one of your own with --config-dir (`ssv list study`)")
+
+
 def run(config: dict[str, Any]) -> int:
     """Plan, say what is to be done, do it, and compare; returns the exit code."""
     from rich.console import Console

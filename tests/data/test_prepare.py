@@ -163,7 +163,7 @@ def test_other_settings_are_refused_with_the_difference(pile, tmp_path, capsys) 
     out = tmp_path / "out"
     prepare(str(pile), str(out), short_side=32)
     before = contents(out)
-    assert main(["prepare", str(pile), f"out={out}", "short_side=48", "gop=4"]) == 2
+    assert main(["prepare", str(pile), f"out={out}", "encoder=mpeg4", "short_side=48", "gop=4"]) == 2
     said = capsys.readouterr().err
     assert "short_side=32 (now 48), gop=8 (now 4)" in said and len(said.splitlines()) == 1
     assert contents(out) == before
