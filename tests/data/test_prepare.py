@@ -231,7 +231,7 @@ def test_a_file_that_may_not_grow_is_one_line_and_exit_code_1(pile, tmp_path) ->
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
-    words = [sys.executable, "-m", "ssv", "prepare", str(pile), f"out={tmp_path / 'out'}", "workers=2"]
+    words = [sys.executable, "-m", "ssv", "prepare", str(pile), f"out={tmp_path / 'out'}", "workers=2", "encoder=mpeg4"]
     found = subprocess.run(words, capture_output=True, text=True, preexec_fn=small_files)
     assert found.returncode == 1
     assert len(found.stderr.splitlines()) == 1 and "File too large" in found.stderr
