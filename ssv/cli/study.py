@@ -21,7 +21,6 @@ from ssv.cli.slots import POLL_SECONDS, Job, Launcher, Process, cluster
 FIRST = "study"
 FLAGS = {"--dry-run": "dry_run=true"}
 KEYS = {"study", "name", "outputs", "data_root", "threads", "slots", "launcher", "dry_run"}
-TELL_SECONDS = 1.0
 
 
 def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def run(config: dict[str, Any]) -> int:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
-        board = Board(console, folder, outputs / f"study-{config['run']['name']}.json", cells, missing, estimate, slots)
+        board = Board(console, outputs / f"study-{config['run']['name']}.json", cells, missing, estimate, slots)
         code = Queue(missing, launcher(config, folder), slots, folder, board).work()
     if code > 128:
         return code
@@ -98,7 +97,6 @@ class Board:
     def __init__(
         self,
         console: Any,
-        folder: Path,
         file: Path,
         cells: list[Cell],
         missing: list[Cell],
@@ -107,7 +105,7 @@ class Board:
     ) -> None:
         from rich.progress import Progress
 
-        self.console, self.folder, self.file, self.cells = console, folder, file, cells
+        self.console, self.file, self.cells = console, file, cells
         self.estimate, self.slots = estimate, slots
         self.state = {cell.name: "missing" if cell in missing else "done" for cell in cells}
         self.cause = dict.fromkeys(self.state, "")

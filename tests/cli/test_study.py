@@ -169,7 +169,7 @@ def work(tmp_path, monkeypatch):
         folder.mkdir(exist_ok=True)
         launcher = FakeLauncher(cells, bad)
         console = Console(file=said, width=200, highlight=False)
-        board = Board(console, folder, tmp_path / "study-x.json", cells, cells, Estimate(tmp_path), slots)
+        board = Board(console, tmp_path / "study-x.json", cells, cells, Estimate(tmp_path), slots)
         code = Queue(cells, launcher, slots, folder, board).work()
         states = {row["cell"]: row for row in json.loads((tmp_path / "study-x.json").read_text())["cells"]}
         return code, launcher, states, said.getvalue()
