@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ssv.data.preparing.run import Summary
 
 FIRST = "root"
-KEYS = {"root", "out", "encoder", "short_side", "gop", "pictures", "rate", "max_broken", "workers"}
+KEYS = {"root", "out", "encoder", "short_side", "gop", "pictures", "rate", "max_broken", "workers", "limit"}
 NAMED = 20  # broken videos that are listed; the index has all
 
 
@@ -34,6 +34,7 @@ def run(config: dict[str, Any]) -> int:
             pictures=config["pictures"],
             rate=config["rate"],
             workers=config["workers"] or processors(),
+            limit=config["limit"],
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     print("\n".join(said(summary, config["root"], config["out"])))

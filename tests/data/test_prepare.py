@@ -20,7 +20,7 @@ from ssv.cli.main import main
 from ssv.data.index import find_index
 from ssv.data.prepared import PreparedReader
 from ssv.data.preparing import run
-from ssv.data.preparing.encode import small_size
+from ssv.data.preparing.encode import Film, small_size
 from ssv.data.preparing.journal import Done, Journal
 from ssv.data.preparing.run import prepare
 from ssv.data.readers import pyav
@@ -165,7 +165,7 @@ def test_other_settings_are_refused_with_the_difference(pile, tmp_path, capsys) 
     before = contents(out)
     assert main(["prepare", str(pile), f"out={out}", "encoder=mpeg4", "short_side=48", "gop=4"]) == 2
     said = capsys.readouterr().err
-    assert "short_side=32 (now 48), gop=8 (now 4)" in said and len(said.splitlines()) == 1
+    assert "encoder=mjpeg (now mpeg4), short_side=32 (now 48), gop=1 (now 4)" in said and len(said.splitlines()) == 1
     assert contents(out) == before
 
 
@@ -174,9 +174,10 @@ def test_other_settings_are_refused_with_the_difference(pile, tmp_path, capsys) 
     [
         ({"encoder": "h264"}, "encoder must be one of mpeg4, mjpeg, got 'h264'"),
         ({"encoder": "mjpeg", "gop": 8}, "gop must be 1 to 1 frames with encoder=mjpeg, got 8"),
-        ({"gop": 0}, "gop must be 1 to 300"),
+        ({"encoder": "mpeg4", "gop": 0}, "gop must be 1 to 300"),
         ({"short_side": 33}, "an even number of pixels, 16 at least, got 33"),
         ({"rate": 0}, "rate must be"),
+        ({"limit": 0}, "leaves a decoder no time"),
         ({"root": "nowhere"}, "is no folder"),
         ({"out": "pile/out"}, "lie in one another"),
         ({"out": "."}, "lie in one another"),
@@ -222,6 +223,7 @@ def test_a_full_disk_leaves_whole_files_only_and_the_rest_follows(pile, tmp_path
     files = {path for path in kept if not path.startswith(".ssv_prepare")}
     assert len(files) == 3 and all(kept[path] == whole[path] for path in files)
     assert {path for path in kept if path.startswith(".ssv_prepare")} == {".ssv_prepare/journal.jsonl"}
+    monkeypatch.undo()
     prepare(str(pile), str(tmp_path / "out"), short_side=32)
     assert contents(tmp_path / "out") == whole
 
@@ -235,15 +237,34 @@ def test_a_file_that_may_not_grow_is_one_line_and_exit_code_1(pile, tmp_path) ->
     found = subprocess.run(words, capture_output=True, text=True, preexec_fn=small_files)
     assert found.returncode == 1
     assert len(found.stderr.splitlines()) == 1 and "File too large" in found.stderr
-    prepare(str(pile), str(tmp_path / "plain"))
-    prepare(str(pile), str(tmp_path / "out"), workers=2)
+    prepare(str(pile), str(tmp_path / "plain"), encoder="mpeg4")
+    prepare(str(pile), str(tmp_path / "out"), encoder="mpeg4", workers=2)
     assert contents(tmp_path / "out") == contents(tmp_path / "plain")
 
 
-def test_a_worker_that_dies_is_said(pile, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(run, "encode", lambda *_, **__: os._exit(1))
-    with pytest.raises(OSError, match=r"a process died .* one of .*mp4"):
-        prepare(str(pile), str(tmp_path / "out"), workers=2)
+def test_a_source_that_kills_or_hangs_its_decoder_is_broken(pile, tmp_path, monkeypatch) -> None:
+    original = run.film_of
+
+    def film_of(path: str) -> Film:
+        if path.endswith("two/1 é.avi"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if path.endswith("one/0 é.mp4"):
+            time.sleep(60)
+        return original(path)
+
+    monkeypatch.setattr(run, "film_of", film_of)
+    summary = prepare(str(pile), str(tmp_path / "out"), short_side=32, limit=1)
+    assert summary.broken == {
+        "one/0 é.mp4": "hangs its decoder: no frame within 1 s",
+        "two/1 é.avi": "kills the process that decodes it (SIGKILL)",
+    }
+    assert (summary.videos, summary.made) == (3, 3)
+    assert (tmp_path / "out" / "two" / "1 é.avi").stat().st_size == 0
+    monkeypatch.undo()
+    summary = prepare(str(pile), str(tmp_path / "out"), short_side=32)
+    assert (summary.videos, summary.made, summary.broken) == (5, 2, {}), "broken videos are tried again"
+    prepare(str(pile), str(tmp_path / "plain"), short_side=32)
+    assert contents(tmp_path / "out") == contents(tmp_path / "plain")
 
 
 @pytest.mark.slow
@@ -261,16 +282,24 @@ def test_killed_at_any_moment_it_goes_on(made, tmp_path) -> None:
         "prepare(sys.argv[1], sys.argv[2], short_side=32, workers=2)"
     )
     command, draw = [sys.executable, "-c", code, str(root), str(tmp_path / "out")], random.Random(0)
+    journal = tmp_path / "out" / ".ssv_prepare" / "journal.jsonl"
+
+    def lines() -> int:
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
     killed = 0
     for _ in range(5):
+        enough = lines() + draw.randrange(9)  # of 60; not by the clock, which says little of where it is
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             process.stdout.readline()  # begins now
-            time.sleep(draw.uniform(0, 0.4))
+            while lines() < enough:
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, 0.01))
             process.send_signal(signal.SIGKILL)
             killed += process.wait() == -signal.SIGKILL
-    assert killed >= 3
+    assert killed == 5
     if os.path.isdir("/proc/self"):
-        time.sleep(2)
+        time.sleep(2)  # for the frame they are at
         commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
         assert not any(os.fsencode(tmp_path) in words for words in commands), "workers of a killed run go on"
     assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0

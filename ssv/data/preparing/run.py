@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from functools import partial
-from itertools import islice
-from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +19,7 @@ from ssv.data.preparing.journal import Done, Journal
 from ssv.data.preparing.packets import FILE, PACKET
 from ssv.data.preparing.pile import Item, walk
 from ssv.data.readers.base import VideoError
-from ssv.data.sets.lookup import named
+from ssv.data.scanning.workers import Beat, Work, in_children
 
 VERSION = 1
 """Raised whenever the same source and settings give other bytes."""
@@ -54,18 +49,19 @@ def prepare(
     root: str,
     out: str,
     *,
-    encoder: str = "mpeg4",
+    encoder: str = "mjpeg",
     short_side: int = 128,
     gop: int | None = None,
     pictures: bool | None = None,
     rate: int = 24,
     workers: int = 1,
-    progress: Progress | None = None,
+    limit: float = 60,
+    progress: Progress = lambda done, total: None,
 ) -> Summary:
     """Prepares all videos below ``root`` into ``out``, same relative names, with an index; copies other files.
 
-    What ``out`` has already is kept. A broken video becomes an empty file that the index calls broken, so that it is
-    missed by name and not from a list.
+    What ``out`` has already is kept. A broken video (one that kills or hangs its decoder is one, too) becomes an empty
+    file that the index calls broken, so that it is missed by name and not from a list; it is tried again every time.
 
     Args:
         root: a data set.
@@ -76,15 +72,16 @@ def prepare(
         pictures: whether folders of numbered pictures become videos; None: where there are no videos.
         rate: their frames per second.
         workers: processes.
+        limit: seconds without a frame after which a video counts as one that hangs its decoder, and is broken.
         progress: called with the numbers of files done and of all.
 
     Raises:
         ValueError: settings that cannot be, or other than those ``out`` was prepared with.
-        OSError: the disk is full, or a process died. What is done by then is kept.
+        OSError: the disk is full. What is done by then is kept.
     """
     started = time.perf_counter()
     gop = (8 if encoder == "mpeg4" else 1) if gop is None else gop
-    _check(root, out, encoder, short_side, gop, rate)
+    _check(root, out, encoder, short_side, gop, rate, limit)
     items = walk(root, pictures=pictures)
     if all(item.kind == "other" for item in items):
         raise ValueError(f"no videos below {os.path.abspath(root)}; name the folder that holds them, root=/path")
@@ -96,12 +93,19 @@ def prepare(
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
         unfinished.mkdir()
         todo = [item for item in items if not _is_left_out(item) and not _is_done(out, item, journal)]
-        work = partial(_work, root, out, encoder=encoder, short_side=short_side, gop=gop, rate=rate)
-        for count, done in enumerate(_answers(work, todo, workers), start=1):
-            if done is not None:
-                journal.append(done)
-            if progress is not None:
-                progress(count, len(todo))
+        others = [item for item in todo if item.kind == "other"]
+        films = {item.path: item for item in todo if item.kind != "other"}
+        for count, item in enumerate(others, start=1):
+            with _whole(out, item) as new:
+                shutil.copyfile(os.path.join(root, item.source), new)
+            progress(count, len(todo))
+        work = partial(_work, root, out, films, encoder=encoder, short_side=short_side, gop=gop, rate=rate)
+        for count, done in enumerate(_answers(work, films.values(), workers, limit), start=1 + len(others)):
+            if done.reason:
+                with _whole(out, films[done.path]) as new:
+                    open(new, "wb").close()
+            journal.append(done)
+            progress(count, len(todo))
         journal.sort()
         _index(out, journal, settings, unfinished / "packets")
         return _summary(items, todo, journal, time.perf_counter() - started)
@@ -110,7 +114,7 @@ def prepare(
         journal.close()
 
 
-def _check(root: str, out: str, encoder: str, short_side: int, gop: int, rate: int) -> None:
+def _check(root: str, out: str, encoder: str, short_side: int, gop: int, rate: int, limit: float) -> None:
     if encoder not in ENCODERS:
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {encoder!r}")
     if short_side < 16 or short_side % 2:
@@ -118,6 +122,8 @@ def _check(root: str, out: str, encoder: str, short_side: int, gop: int, rate: i
     if not 1 <= gop <= LONGEST_GOP or (encoder == "mjpeg" and gop > 1):
         most = 1 if encoder == "mjpeg" else LONGEST_GOP
         raise ValueError(f"gop must be 1 to {most} frames with encoder={encoder}, got {gop}")
+    if limit <= 0:
+        raise ValueError(f"limit={limit} leaves a decoder no time; it is in seconds, set it to 60")
     if rate < 1:
         raise ValueError(f"rate must be 1 picture a second or more, got {rate}")
     if not os.path.isdir(root):
@@ -139,69 +145,64 @@ def _is_done(out: str, item: Item, journal: Journal) -> bool:
     if item.kind == "other":
         return (status.st_size, status.st_mtime_ns) == (item.size, item.mtime_ns)
     done = journal.get(item.path)
-    return done is not None and (done.source_size, done.mtime_ns, done.size, done.mtime_ns) == (
-        item.size,
-        item.mtime_ns,
-        status.st_size,
-        status.st_mtime_ns,
+    return (
+        done is not None
+        and not done.reason
+        and (done.source_size, done.mtime_ns, done.size, done.mtime_ns)
+        == (
+            item.size,
+            item.mtime_ns,
+            status.st_size,
+            status.st_mtime_ns,
+        )
     )
 
 
-def _answers(work: Callable[[Item], Done | None], items: list[Item], workers: int) -> Iterator[Done | None]:
-    """What ``work`` says of each item, in any order."""
-    if workers <= 1:
-        yield from map(work, items)
-        return
-    method = "fork" if "fork" in get_all_start_methods() else None
-    with ProcessPoolExecutor(workers, get_context(method), _end_with, (os.getpid(),)) as pool:
-        pending: dict[Future[Done | None], str] = {}
-        rest = iter(items)
-        try:
-            while True:
-                pending |= {pool.submit(work, item): item.path for item in islice(rest, 4 * workers - len(pending))}
-                if not pending:
-                    return
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    yield future.result()
-                    del pending[future]
-        except BrokenProcessPool as error:
-            raise OSError(
-                f"a process died (out of memory?) while it prepared one of {named(sorted(pending.values()))}; what was "
-                "done by then is kept, the same command goes on"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _answers(work: Work[Done | OSError], items: Iterable[Item], workers: int, limit: float) -> Iterator[Done]:
+    """What ``work`` says of each video, in any order. OSError as soon as one of them cannot be written."""
+    waiting = {item.path: item for item in items}
+    answers = in_children(list(waiting), work, processes=workers, limit_seconds=limit)
+    with closing(answers):
+        for path, answer in answers:
+            if isinstance(answer, OSError):
+                raise answer
+            item = waiting[path]
+            yield Done(path, item.size, item.mtime_ns, answer.reason) if isinstance(answer, VideoError) else answer
 
 
-def _end_with(parent: int) -> None:
-    """Ends this worker soon after a parent that was killed; it would wait for work for ever."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _work(root: str, out: str, item: Item, *, encoder: str, short_side: int, gop: int, rate: int) -> Done | None:
-    """Makes or copies one file, which appears whole or not at all. None for a copy."""
-    source, target = os.path.join(root, item.source), os.path.join(out, item.path)
-    new = os.path.join(out, WORKPLACE, "unfinished", str(os.getpid()))
-    done = Done(item.path, item.size, item.mtime_ns)
+def _work(
+    root: str, out: str, items: Mapping[str, Item], path: str, beat: Beat, *, rate: int, **settings: Any
+) -> Done | OSError:
+    """Makes one file. VideoError where the source is broken; an OSError is returned, since that is not its fault."""
+    item = items[path]
+    source = os.path.join(root, item.source)
     try:
-        if item.kind == "other":
-            shutil.copyfile(source, new)
-        else:
-            try:
-                film = film_of(source) if item.kind == "video" else film_of_pictures(source, item.pictures, rate)
-                made = encode(film, new, name=item.path, encoder=encoder, short_side=short_side, gop=gop)
-                size = os.path.getsize(new)
-                done = done._replace(size=size, ticks=film.ticks, unit=film.unit, **made._asdict())
-            except VideoError as error:
-                reason = error.reason if error.path == source else f"{os.path.basename(error.path)}: {error.reason}"
-                done = done._replace(reason=reason)
-                open(new, "wb").close()
+        film = film_of(source) if item.kind == "video" else film_of_pictures(source, item.pictures, rate)
+        film = film._replace(frames=_beating(film.frames, beat))
+        with _whole(out, item) as new:
+            made = encode(film, new, name=path, **settings)
+            size = os.path.getsize(new)
+    except VideoError as error:
+        reason = error.reason if error.path == source else f"{os.path.basename(error.path)}: {error.reason}"
+        raise VideoError(path, reason) from error
+    except OSError as error:
+        return error
+    return Done(path, item.size, item.mtime_ns, size=size, ticks=film.ticks, unit=film.unit, **made._asdict())
+
+
+def _beating(frames: Iterable[Any], beat: Beat) -> Iterator[Any]:
+    for frame in frames:
+        beat()
+        yield frame
+
+
+@contextmanager
+def _whole(out: str, item: Item) -> Iterator[str]:
+    """A path to write; what is there becomes ``item`` of ``out``, or nothing does. OSError names the latter's path."""
+    target = os.path.join(out, item.path)
+    new = os.path.join(out, WORKPLACE, "unfinished", str(os.getpid()))
+    try:
+        yield new
         # The source's date: told apart from a changed one, and the same however often this runs.
         os.utime(new, ns=(item.mtime_ns, item.mtime_ns))
         _sync(new)
@@ -212,7 +213,6 @@ def _work(root: str, out: str, item: Item, *, encoder: str, short_side: int, gop
     finally:
         with suppress(FileNotFoundError):
             os.unlink(new)
-    return None if item.kind == "other" else done
 
 
 def _sync(path: str) -> None:

@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ END_SECONDS = 5.0
 
 def in_children(
     paths: Iterable[str], work: Work[Answer], *, processes: int, limit_seconds: float
-) -> Iterator[tuple[str, Answer | VideoError]]:
+) -> Generator[tuple[str, Answer | VideoError], None, None]:
     """``work(path, beat)`` of every path, in the order they are done.
 
     A child that is silent for ``limit_seconds`` (it neither answers nor calls ``beat``) is killed, one that dies is
@@ -108,6 +109,8 @@ class _Child:
         self.connection.close()
         self.process.kill()
         self.process.join(END_SECONDS)  # not for ever: a disk that hangs holds even a killed process
+        with suppress(ValueError):  # that one is left as it is
+            self.process.close()
 
 
 def _serve(work: Work[Any], connection: Connection[Any, Any], inherited: Sequence[Connection[Any, Any]]) -> None:
