@@ -374,3 +374,6 @@ def test_vital_signs_are_logged_from_the_start(uninterrupted):
     assert list(signs) == [0, 10, 14]
     assert all(0 < row["features/std"] < 1.5 and 1 <= row["features/effective_rank"] <= 12 for row in signs.values())
     assert all("held_out/accuracy" in row for row in signs.values())
+    assert all(
+        row["features/order_sensitivity"] > 0 and 1 / 12 <= row["features/same_video"] <= 1 for row in signs.values()
+    )

@@ -95,7 +95,10 @@ def _identity(run: Run) -> tuple[str, str, str, str]:
 def _arms(runs: Sequence[Run]) -> list[Arm]:
     groups: dict[tuple[str, str, str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault(_identity(run), []).append(run)
+        # A random start was trained on nothing: its data are what its batch norms were measured on, those of each
+        # evaluation, and starts that differ in nothing else are one row.
+        groups.setdefault((*_identity(run)[:2], "" if run.pretext == "random" else run.data, run.tag), []).append(run)
+    groups = _named_by_form(groups)
     keys = [
         (*identity, weights_file)
         for identity, members in groups.items()
@@ -103,6 +106,20 @@ def _arms(runs: Sequence[Run]) -> list[Arm]:
         for weights_file in sorted({row.weights_file for run in members for row in run.rows}) or ["backbone.pt"]
     ]
     return [Arm(*key, _label(key, keys, groups[key[:4]]), tuple(groups[key[:4]])) for key in keys]
+
+
+def _named_by_form(groups: dict[tuple[str, str, str, str], list[Run]]) -> dict[tuple[str, str, str, str], list[Run]]:
+    """Tags of random starts are digests; the forms they stand for say more, where they are as different."""
+    starts = {key: (*key[:3], _form(runs)) for key, runs in groups.items() if key[0] == "random"}
+    told = len(starts) > 1 and len(set(starts.values())) == len(starts) and all(name[3] for name in starts.values())
+    return {starts.get(key, key) if told else key: runs for key, runs in groups.items()}
+
+
+def _form(runs: Sequence[Run]) -> str:
+    """Form of the backbone and its pixels in few words, empty where the cards of its scores do not agree."""
+    cards = [dict(row.card) for run in runs for row in run.rows]
+    forms = {", ".join(card.get(name, "").split(",")[0] for name in ("backbone", "pixels")) for card in cards}
+    return forms.pop() if len(forms) == 1 and all(card.keys() >= {"backbone", "pixels"} for card in cards) else ""
 
 
 def _label(key: tuple[str, ...], keys: Sequence[tuple[str, ...]], runs: Sequence[Run]) -> str:

@@ -20,7 +20,11 @@ FLOORS = ("chance", "copy_first")
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """What is compared: runs that differ in nothing but their seed, measured with one weights file."""
+    """What is compared: runs that differ in nothing but their seed, measured with one weights file.
+
+    Of random starts, also those whose batch norms were measured on other data: their ``data`` is empty, and ``tag``
+    says their form where there are several.
+    """
 
     pretext: str
     backbone: str
@@ -39,6 +43,11 @@ class Arm:
     def title(self) -> str:
         """The pretext in words."""
         return pretext_words(self.pretext, self.runs)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those of its runs."""
+        return tuple(sorted({run.seed for run in self.runs}))
 
     def mean(self, quantity: str) -> float:
         """Mean over runs of ``clips_seen``, ``frames_seen`` or ``hours``."""
@@ -153,6 +162,10 @@ class Comparison:
     def seeds(self) -> tuple[int, ...]:
         """All pretraining seeds."""
         return tuple(sorted({run.seed for run in self.runs}))
+
+    def varying(self, names: Iterable[str]) -> list[str]:
+        """Those of ``backbone``, ``data``, ``tag`` in which its arms differ; a random start has no data."""
+        return [name for name in names if len({getattr(arm, name) for arm in self.arms} - {""}) > 1]
 
     @cached_property
     def duels(self) -> dict[tuple[Arm, Arm, Column], Difference]:

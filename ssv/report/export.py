@@ -70,7 +70,7 @@ def _lines(comparison: Comparison) -> Iterator[tuple[str | float, ...]]:
 
 
 def _of(arm: Arm, run: Run) -> tuple[str | float, ...]:
-    return arm.label, arm.pretext, arm.backbone, arm.data, arm.tag, arm.weights_file, run.name, run.seed
+    return arm.label, arm.pretext, arm.backbone, run.data, run.tag, arm.weights_file, run.name, run.seed
 
 
 def _rows(comparison: Comparison, arm: Arm, run: Run) -> list[Row]:
@@ -85,7 +85,7 @@ def _harmless(text: str) -> str:
 
 def markdown(comparison: Comparison, now: datetime) -> str:
     """A table for each evaluation, best first, conclusions, warnings and protocols; text from files is escaped."""
-    data = ", ".join(sorted({arm.data for arm in comparison.arms})) or "nothing"
+    data = ", ".join(sorted({arm.data for arm in comparison.arms} - {""})) or "nothing"
     seeds = ", ".join(map(str, comparison.seeds))
     parts = [
         f"# Pretexts compared on {_text(data)}",

@@ -46,7 +46,7 @@ def _missing(comparison: Comparison) -> Iterable[str]:
     for backbone in sorted({arm.backbone for arm in comparison.arms} - backbones if backbones else ()):
         yield f"no row of random initialisation with backbone {backbone}: its rows are compared with nothing"
     for arm in comparison.arms:
-        lacking = [seed for seed in comparison.seeds if seed not in {run.seed for run in arm.runs}]
+        lacking = [seed for seed in comparison.seeds if seed not in arm.seeds]
         if lacking:
             yield f"{arm.label}: no run with seed {_list(lacking)}"
     for column in comparison.main_columns:
@@ -57,7 +57,7 @@ def _missing(comparison: Comparison) -> Iterable[str]:
         if absent:
             yield f"{where}: {_list(absent)}"
         for arm in column.rows:
-            unscored = [run.seed for run in arm.runs if run.seed not in column.rows[arm]]
+            unscored = [seed for seed in arm.seeds if seed not in column.rows[arm]]
             if unscored:
                 yield f"{arm.label}: {where} for seed {_list(unscored)}"
 
@@ -84,7 +84,7 @@ def _differing(comparison: Comparison) -> Iterable[str]:
     # a single-frame reference reads fewer frames by intention
     watching = [arm for arm in trained if arm.pretext != "single_frame"]
     yield from _spread("backbones", comparison.arms, lambda run: run.backbone)
-    yield from _spread("pretraining data", comparison.arms, lambda run: run.data)
+    yield from _spread("pretraining data", trained, lambda run: run.data)
     yield from _spread("numbers of steps", trained, lambda run: f"{run.steps or run.step:,}")
     yield from _spread("clips seen", [arm for arm in trained if _done(arm)], lambda run: count(run.clips_seen))
     yield from _spread("frames seen", [arm for arm in watching if _done(arm)], lambda run: count(run.frames_seen))

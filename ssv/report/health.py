@@ -11,24 +11,27 @@ from ssv.report.words import NOTHING, share
 
 
 def vital_signs(comparison: Comparison) -> str:
-    """A row a run: spread and effective rank of the features at the first look and at the last, and alarms."""
+    """A row a run: what features told without labels at the first look and at the last, and alarms."""
     rows = [
         [
             escape(run.name),
             _way(run, "features/std", "{:.2f}"),
             _way(run, "features/effective_rank", "{:.1f}"),
+            _way(run, "features/order_sensitivity", "{:.2f}"),
+            _way(run, "features/same_video", "{:.0%}"),
             _way(run, "pretext/affinity_entropy", "{:.2f}"),
             _alarm(run),
         ]
         for run in comparison.runs
         if run.curves.get("features/std")
     ]
-    head = ["run", "feature spread", "effective rank", "affinity entropy", "alarm"]
+    head = ["run", "feature spread", "effective rank", "order sensitivity", "same video", "affinity entropy", "alarm"]
     return section(
         "Vital signs",
         table(head, rows, "plain") if rows else "",
         "Of held-out clips, at the first look \u2192 at the last. Spread: 1 is isotropic, 0 collapsed. Effective rank:"
-        " in how many directions features differ. Affinity entropy: 1 looks anywhere, 0 is sure. These compare across"
+        " in how many directions features differ. Order sensitivity: how far shuffled frames move a video, in distances"
+        " between two videos. Same video: how often the second half is the nearest of all to the first. Affinity entropy: 1 looks anywhere, 0 is sure. These compare across"
         " tasks, where losses do not.",
     )
 

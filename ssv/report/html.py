@@ -35,7 +35,7 @@ def write_html(comparison: Comparison, path: Path, *, now: datetime | None = Non
 
 def render(comparison: Comparison, now: datetime, pictures: Sequence[Sample] = ()) -> str:
     """The report as text, with ``pictures`` to look at."""
-    data = ", ".join(sorted({arm.data for arm in comparison.arms})) or "nothing"
+    data = ", ".join(sorted({arm.data for arm in comparison.arms} - {""})) or "nothing"
     title = f"Pretexts compared on {data}"
     sections = (
         _summary(comparison),
@@ -118,7 +118,7 @@ def _warnings(comparison: Comparison) -> str:
 def _scores(comparison: Comparison) -> str:
     if not comparison.arms:
         return ""
-    varying = [key for key in ("backbone", "data", "tag") if len({getattr(arm, key) for arm in comparison.arms}) > 1]
+    varying = comparison.varying(("backbone", "data", "tag"))
     head = ["pretext", *varying, "seeds", "pretext accuracy" + small("training / held out, %")]
     head += [_heading(column) for column in comparison.main_columns]
     head += ["clips seen" + small("frames seen"), "time"]
@@ -163,8 +163,8 @@ def _heading(column: Column) -> str:
 
 def _seeds(arm: Arm) -> Keyed:
     unfinished = sum(not run.finished for run in arm.runs)
-    words = f"{len(arm.runs)}" + small(f"{unfinished} unfinished" if unfinished else "", "bad-text")
-    return Keyed(words, float(len(arm.runs)))
+    words = f"{len(arm.seeds)}" + small(f"{unfinished} unfinished" if unfinished else "", "bad-text")
+    return Keyed(words, float(len(arm.seeds)))
 
 
 def _accuracy(arm: Arm) -> str | Keyed:

@@ -23,6 +23,8 @@ CURVES = (
     "online/chance",
     "features/std",
     "features/effective_rank",
+    "features/order_sensitivity",
+    "features/same_video",
     "features/collapsed",
 )
 

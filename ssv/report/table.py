@@ -56,7 +56,7 @@ def _width(table: Table, console: Console) -> int:
 
 def _table(comparison: Comparison, columns: Sequence[Column], first: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    varying = [key for key in ("backbone", "data") if len({getattr(arm, key) for arm in comparison.arms}) > 1]
+    varying = comparison.varying(("backbone", "data"))
     names = ["pretext", *varying, "seeds"] + (["pretext accuracy\ntrained / held out"] if first else [])
     for name in names:
         table.add_column(name, no_wrap=True)
@@ -103,7 +103,7 @@ def _pretext(arm: Arm, comparison: Comparison) -> Text:
 def _seeds(arm: Arm) -> Text:
     """Number of seeds, and below it how many of them have not finished."""
     unfinished = sum(not run.finished for run in arm.runs)
-    return Text(str(len(arm.runs))).append(f"\n{unfinished} unfinished" if unfinished else "", style="yellow")
+    return Text(str(len(arm.seeds))).append(f"\n{unfinished} unfinished" if unfinished else "", style="yellow")
 
 
 def _accuracy(arm: Arm) -> Text:
@@ -133,7 +133,7 @@ def _score(comparison: Comparison, arm: Arm, column: Column, scale: Scale) -> Te
 
 
 def _print_below(comparison: Comparison, console: Console) -> None:
-    backbones, data = ({getattr(arm, key) for arm in comparison.arms} for key in ("backbone", "data"))
+    backbones, data = ({getattr(arm, key) for arm in comparison.arms} - {""} for key in ("backbone", "data"))
     if len(backbones) == 1 and len(data) == 1:
         _print(console, f"backbone {backbones.pop()}, pretraining data {data.pop()}", "dim")
     if comparison.differences:

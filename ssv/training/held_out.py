@@ -13,7 +13,7 @@ from ssv.pretexts.base import Pretext
 from ssv.training.recorder import Recorder
 from ssv.training.seeding import isolated_random
 from ssv.training.steps import due
-from ssv.training.vital_signs import CollapseAlarm, pooled, vital_signs
+from ssv.training.vital_signs import CollapseAlarm, looks, vital_signs
 from ssv.types import Clips
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class HeldOut(pl.Callback):
 
     Not Lightning's validation loop: this runs between two steps, draws from its own seed and leaves no state behind,
     so that losses are bit-identical with and without it, resumed or not. Rank zero does it for all.
-    Logs ``held_out/<metric>``, ``features/std``, ``features/effective_rank`` and, with a printed line, once
+    Logs ``held_out/<metric>``, ``features/<sign>`` of ``vital_signs`` and, with a printed line, once
     ``features/collapsed``.
     """
 
@@ -85,7 +85,7 @@ class HeldOut(pl.Callback):
         def seen(batches: Any) -> Iterator[Clips]:
             for clips in batches:
                 on_device = Clips(*(field.to(module.device) for field in clips))
-                features.append(pooled(pretext.backbone, on_device))
+                features.append(looks(pretext.backbone, on_device))
                 yield on_device
 
         with isolated_random(self.seed, "held_out"), trainer.precision_plugin.forward_context():

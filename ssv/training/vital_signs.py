@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssv.backbones.base import Backbone
 from ssv.ops.photometric import normalise
-from ssv.ops.spread import effective_rank, feature_std
+from ssv.ops.spread import effective_rank, feature_std, order_sensitivity, same_video
 from ssv.types import Clips
 
 FRAMES = 16  # of a clip, evenly spread: a pretext's window can be ten times as long
@@ -17,25 +17,43 @@ ROWS = 1024  # clips at most: the singular values of more are costly and say the
 
 
 @torch.no_grad()
-def pooled(backbone: Backbone, clips: Clips) -> Tensor:
-    """The backbone's features of the first view as filmed, mean over the map; float32 (B,D) on the CPU.
+def looks(backbone: Backbone, clips: Clips) -> Tensor:
+    """The backbone's features of the first view as filmed, of its frames shuffled, and of its two halves.
 
-    Of honest clips and not of the pretext's questions, so that tasks compare. At most ``FRAMES`` of the frames. On the
-    device of ``clips``; the backbone's mode is the caller's business.
+    Of honest clips and not of the pretext's questions, so that tasks compare. At most ``FRAMES`` of the frames, which
+    all videos have shuffled alike; nothing is drawn. On the device of ``clips``; the backbone's mode is the caller's
+    business.
+
+    Returns:
+        float32 (B,4,D) on the CPU, means over the map; (B,1,D) for clips of one frame.
     """
     count = clips.pixels.shape[3]
     frames = torch.linspace(0, count - 1, min(count, FRAMES), device=clips.pixels.device).round().long()
-    pixels = normalise(clips.pixels[:, 0, :, frames], backbone.mean, backbone.std)
-    features: Tensor = backbone(pixels)
+    shown = len(frames)
+    shuffled = torch.randperm(shown, generator=torch.Generator().manual_seed(0)).to(frames.device)
+    half = shown // 2
+    parts = [frames, frames[shuffled], frames[:half], frames[shown - half :]] if half else [frames]
+    return torch.stack([_pooled(backbone, clips.pixels[:, 0, :, part]) for part in parts], dim=1)
+
+
+def _pooled(backbone: Backbone, pixels: Tensor) -> Tensor:
+    features: Tensor = backbone(normalise(pixels, backbone.mean, backbone.std))
     return features.mean((2, 3, 4)).float().cpu()
 
 
 def vital_signs(features: Tensor) -> dict[str, float]:
-    """``std`` and ``effective_rank`` of pooled features (M,D); empty for fewer than two rows."""
+    """``std``, ``effective_rank``, ``order_sensitivity`` and ``same_video`` of ``looks`` (M,4,D), all without labels.
+
+    The first two alone of clips of one frame; nothing for fewer than two clips.
+    """
     features = features[:ROWS]
     if len(features) < 2:
         return {}
-    return {"std": float(feature_std(features)), "effective_rank": float(effective_rank(features))}
+    signs = {"std": feature_std(features[:, 0]), "effective_rank": effective_rank(features[:, 0])}
+    if features.shape[1] > 1:
+        signs["order_sensitivity"] = order_sensitivity(features[:, 0], features[:, 1])
+        signs["same_video"] = same_video(features[:, 2], features[:, 3])
+    return {name: float(value) for name, value in signs.items()}
 
 
 class CollapseAlarm:

@@ -1,11 +1,11 @@
-"""Closed forms of the two figures of spread."""
+"""Closed forms of what features tell without labels, and slow loops."""
 
 import math
 
 import pytest
 import torch
 
-from ssv.ops.spread import effective_rank, feature_std
+from ssv.ops.spread import effective_rank, feature_std, order_sensitivity, same_video
 
 
 def normal(rows, dims, seed=0):
@@ -49,3 +49,32 @@ def test_effective_rank_is_the_exponential_of_the_entropy():
 def test_nothing_to_measure_is_0():
     assert float(effective_rank(torch.zeros(4, 3))) == 0
     assert float(feature_std(normal(1, 3))) == 0
+
+
+def cosine(one, other):
+    return float(one.double() @ other.double() / one.double().norm() / other.double().norm())
+
+
+def test_order_sensitivity_is_in_distances_between_videos():
+    features, shuffled = normal(7, 5) + 1, normal(7, 5, seed=1) + 1
+    pairs = [1 - cosine(features[i], features[j]) for i in range(7) for j in range(7) if i != j]
+    moved = [1 - cosine(features[i], shuffled[i]) for i in range(7)]
+    expected = (sum(moved) / 7) / (sum(pairs) / 42)
+    assert float(order_sensitivity(features, shuffled)) == pytest.approx(expected, rel=1e-9)
+    assert float(order_sensitivity(features, 3 * features)) == pytest.approx(0, abs=1e-12)
+    assert float(order_sensitivity(normal(500, 8), normal(500, 8, seed=2))) == pytest.approx(1, abs=0.1)
+
+
+def test_order_sensitivity_of_features_that_say_nothing_is_0():
+    assert float(order_sensitivity(torch.ones(4, 3), torch.ones(4, 3))) == 0
+    assert float(order_sensitivity(normal(1, 3), normal(1, 3, seed=1))) == 0
+
+
+def test_same_video_is_the_share_of_nearest_rows():
+    earlier, later = normal(30, 4), normal(30, 4, seed=1)
+    later[:10] = earlier[:10] * 5
+    likeness = [[cosine(one, other) for other in later] for one in earlier]
+    expected = sum(max(row) == row[i] for i, row in enumerate(likeness)) / 30
+    assert 10 / 30 <= expected < 1
+    assert float(same_video(earlier, later)) == pytest.approx(expected)
+    assert float(same_video(torch.ones(8, 3), torch.ones(8, 3))) == pytest.approx(1 / 8), "chance"

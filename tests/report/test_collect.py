@@ -287,6 +287,26 @@ def test_a_row_is_paired_with_the_random_start_of_its_own_form(tmp_path):
     assert comparison.differences[walk, column, "random"].mean == pytest.approx(0.05)
 
 
+def test_random_starts_of_one_form_are_one_row_whatever_measured_their_batch_norms(tmp_path):
+    forms = {"aaa": {"backbone": "2D, alone", "pixels": "grey, mean"}, "bbb": {"backbone": "3D", "pixels": "RGB, mean"}}
+    for seed in range(3):
+        for tag, card in forms.items():
+            for data, top1 in (("toy", 0.2), ("toy_davis", 0.4)):
+                rows = [score("linear_probe", top1 + 0.01 * seed, seed, card=card, data=data)]
+                name = f"{tag}-{data}-{seed}"
+                write_run(tmp_path / name, pretext="random", tag=tag, data=data, seed=seed, scores=rows)
+    comparison = collect(tmp_path)
+    assert {arm.label for arm in comparison.arms} == {
+        "random initialisation (2D, grey)",
+        "random initialisation (3D, RGB)",
+    }
+    for arm in comparison.arms:
+        assert arm.seeds == (0, 1, 2) and len(arm.runs) == 6
+        means = [summary.mean for column in comparison.main_columns if (summary := column.summary(arm))]
+        assert means == pytest.approx([0.21, 0.41])
+    assert not [line for line in comparison.warnings if "no score" in line or "different pretraining" in line]
+
+
 def test_one_card_for_all_rows_is_no_reason_for_marks(tmp_path):
     card = {"backbone": "3D"}
     for seed in range(2):

@@ -267,6 +267,8 @@ def test_vital_signs_and_audits_are_shown_and_strings_in_them_are_escaped(tmp_pa
             "clips_seen": step,
             "features/std": std,
             "features/effective_rank": rank,
+            "features/order_sensitivity": std / 2,
+            "features/same_video": std,
             "features/collapsed": c,
         }
         for step, std, rank, c in signs
@@ -282,6 +284,7 @@ def test_vital_signs_and_audits_are_shown_and_strings_in_them_are_escaped(tmp_pa
     page = render(collect(tmp_path), NOW)
     assert not {"script", "img"} & set(checked(page).tags)
     assert "0.90 \u2192 0.01" in page and "20.0 \u2192 1.2" in page and "collapse at step 200" in page
+    assert "0.45 \u2192 0.01" in page and "90% \u2192 1%" in page
     assert "61.0" in page and "50.0" in page and "Shortcut audits" in page
     audits = page.partition("Shortcut audits")[2].partition("</section>")[0]
     assert audits.count('class="bad-text"') == 1, "an alarm is true, and nothing else"

@@ -4,14 +4,14 @@ import torch
 from torch import nn
 
 from ssv.backbones.base import Backbone
-from ssv.training.vital_signs import CollapseAlarm, pooled, vital_signs
+from ssv.training.vital_signs import CollapseAlarm, looks, vital_signs
 from ssv.types import Clips
 
 
 def features(spread, seed=0, dims=16):
     """Rows around one direction; ``spread`` 0 is that direction alone."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.ones(dims) + spread * torch.randn(200, dims, generator=generator)
+    return torch.ones(dims) + spread * torch.randn(200, 1, dims, generator=generator)
 
 
 def rung(spreads, losses):
@@ -72,22 +72,37 @@ class Watch(Backbone):
         self.out_channels, self.stride, self.time_local, self.kwargs = 3, (1, 1, 1), True, {}
         self.mean, self.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         self.weight = nn.Parameter(torch.ones(()))
+        self.seen = []
 
     def forward(self, pixels):
-        self.seen = pixels
+        self.seen.append((pixels[0, 0, :, 0, 0] * 255).round().long().tolist())
         return pixels * self.weight
 
 
-def test_signs_are_taken_of_the_clip_as_filmed():
-    pixels = torch.arange(40, dtype=torch.uint8)[:, None, None].expand(2, 2, 3, 40, 4, 4).clone()
+def filmed(frames):
+    """Two clips of two views; the grey of a frame is its number."""
+    pixels = torch.arange(frames, dtype=torch.uint8)[:, None, None].expand(2, 2, 3, frames, 4, 4).clone()
     pixels[:, 1] = 255  # another view
+    return Clips(pixels, torch.zeros(2, 2, frames), torch.zeros(2).long(), torch.arange(2))
+
+
+def test_signs_are_taken_of_the_clip_as_filmed_shuffled_and_halved():
     backbone = Watch()
-    found = pooled(backbone, Clips(pixels, torch.zeros(2, 2, 40), torch.zeros(2).long(), torch.arange(2)))
-    shown = (backbone.seen[0, 0, :, 0, 0] * 255).round().long().tolist()
-    assert len(shown) == 16 and shown[0] == 0 and shown[-1] == 39 and shown == sorted(shown)
-    assert found.shape == (2, 3) and not found.requires_grad
-    assert torch.allclose(found[0, 0] * 255, torch.tensor(shown).float().mean())
+    before = torch.get_rng_state()
+    found = looks(backbone, filmed(40))
+    whole, shuffled, earlier, later = backbone.seen
+    assert len(whole) == 16 and whole[0] == 0 and whole[-1] == 39 and whole == sorted(whole)
+    assert shuffled != whole and sorted(shuffled) == whole
+    assert earlier + later == whole and len(earlier) == len(later)
+    assert found.shape == (2, 4, 3) and not found.requires_grad
+    assert torch.allclose(found[0, :, 0] * 255, torch.tensor([sum(shown) / len(shown) for shown in backbone.seen]))
+    assert torch.equal(torch.get_rng_state(), before), "nothing is drawn"
+
+
+def test_one_frame_has_no_order_and_no_halves():
+    found = looks(Watch(), filmed(1))
+    assert found.shape == (2, 1, 3) and vital_signs(found).keys() == {"std", "effective_rank"}
 
 
 def test_one_clip_has_no_signs():
-    assert vital_signs(torch.ones(1, 4)) == {}
+    assert vital_signs(torch.ones(1, 4, 4)) == {}
