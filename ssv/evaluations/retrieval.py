@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -12,6 +13,7 @@ from ssv.backbones.base import Backbone
 from ssv.data.crops import Crop
 from ssv.data.sampling import Sampler
 from ssv.evaluations.base import Evaluation
+from ssv.evaluations.contact_sheet import write_contact_sheet
 from ssv.evaluations.features import ClipFeatures, describe, extract, over_views
 from ssv.evaluations.labelled import LabelledSplits, labelled_splits
 from ssv.evaluations.metrics.classification import per_video
@@ -20,6 +22,9 @@ from ssv.types import Scores
 
 if TYPE_CHECKING:
     from ssv.data.datamodule import VideoDataModule
+
+QUERIES, SHOWN = 8, 5
+"""Rows of the picture, and the nearest videos shown in each."""
 
 Level = Literal["video", "clip"]
 Centre = Literal["none", "separate", "train"]
@@ -51,6 +56,9 @@ class Retrieval(Evaluation):
             ``similarity`` float64 (Q,n); ``path`` of the training videos. At clip level vector i of the gallery is
             view i % V of video i // V.
         per_video: path, label, prediction (of the nearest), group of each test video; at video level only.
+
+    At video level ``run`` also writes ``retrieved.png`` into the trainer's ``default_root_dir``: test videos spread
+    over the split, and beside each the nearest training videos.
     """
 
     def __init__(
@@ -101,7 +109,19 @@ class Retrieval(Evaluation):
             trainer=trainer,
             cache=self.cache,
         )
-        return self._scores(features, splits)
+        scores = self._scores(features, splits)
+        if self.level == "video":
+            queries = np.linspace(0, len(splits.test) - 1, min(QUERIES, len(splits.test))).round().astype(int).tolist()
+            found = self.artifacts["neighbours"]["row"][:, :SHOWN]
+            write_contact_sheet(
+                Path(trainer.default_root_dir) / "retrieved.png",
+                data,
+                [[splits.test[query], *(splits.train[row] for row in found[query].tolist())] for query in queries],
+                sampler=self.sampler,
+                crop=self.crop,
+                batch_size=self.batch_size,
+            )
+        return scores
 
     def _scores(self, features: ClipFeatures, splits: LabelledSplits) -> Scores:
         wanted = np.array([video.label for video in splits.test], dtype=np.int64)

@@ -59,11 +59,11 @@ def samples(comparison: Comparison, page: Path) -> list[Sample]:
 
 
 def _of_arm(arm: Arm, beside: Path) -> list[Sample]:
-    for run in arm.runs:
-        found = list(islice(_of_run(arm, run, beside), MOST_OF_ARM))
-        if found:
-            return found
-    return []
+    found: list[Sample] = []
+    for data in dict.fromkeys(run.data for run in arm.runs):  # one, but for random starts
+        mine = (list(islice(_of_run(arm, run, beside), MOST_OF_ARM)) for run in arm.runs if run.data == data)
+        found += next((samples for samples in mine if samples), [])
+    return found[:MOST_OF_ARM]
 
 
 def _of_run(arm: Arm, run: Run, beside: Path) -> Iterator[Sample]:

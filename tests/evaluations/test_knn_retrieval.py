@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
+from ssv.evaluations.contact_sheet import GAP, QUERY, RIGHT, SIDE, WRONG
 from ssv.evaluations.features import extract, over_views
 from ssv.evaluations.knn import KNN
 from ssv.evaluations.labelled import labelled_splits
@@ -126,3 +128,24 @@ def test_protocols_tell_levels_centring_and_neighbours_apart():
 def test_bad_values_name_their_key(build, key):
     with pytest.raises(ValueError, match=f"evaluation.{key} "):
         build()
+
+
+def test_what_was_retrieved_is_drawn(tmp_path):
+    """Eight queries, five neighbours each; a border says whether the label is the query's."""
+    data = FakeData(test=videos("test", labels=[0] * 12 + [2] * 12))
+    evaluation = retrieval(topk=(1, 2))
+    evaluation.run(Levels(), data, trainer(default_root_dir=str(tmp_path)))
+    picture = cv2.imread(str(tmp_path / "retrieved.png"))[:, :, ::-1]
+    assert picture.shape == (8 * SIDE, 3 * SIDE + GAP, 3)
+    queries = [0, 3, 7, 10, 13, 16, 20, 23]
+    for line, query in enumerate(queries):
+        row = picture[line * SIDE : (line + 1) * SIDE]
+        assert tuple(row[0, 0]) == QUERY
+        for place in range(2):
+            found = data.split("train")[evaluation.artifacts["neighbours"]["row"][query, place]]
+            tile = row[:, SIDE + GAP + place * SIDE :][:, :SIDE]
+            right = found.label == data.split("test")[query].label
+            assert tuple(tile[0, 0]) == (RIGHT if right else WRONG)
+            assert tile[SIDE // 2, SIDE // 2].mean() == pytest.approx(16 * int(found.path[7:9]) + 5.5, abs=2)
+    borders = {tuple(picture[line * SIDE, -1]) for line in range(8)}
+    assert borders == {RIGHT, WRONG}, "the test has both"
