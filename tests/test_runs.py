@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.compose import ROOT
 
@@ -366,6 +367,11 @@ def test_audit_says_what_is_missing(uninterrupted, tmp_path):
     (bare / "config.yaml").write_text(config.replace("test_size:", "tset_size:"))
     assert "unknown key 'pretext.tset_size'; did you mean 'pretext.test_size'?" in audit(bare, code=2)
     assert "did you mean" in audit(tmp_path / (uninterrupted.name + "0"), code=2)
+
+
+def test_the_pretext_leaves_its_picture(uninterrupted):
+    with Image.open(uninterrupted / "pictures" / "pretext.png") as picture:
+        assert picture.width > picture.height > 0
 
 
 def test_vital_signs_are_logged_from_the_start(uninterrupted):

@@ -54,6 +54,13 @@ class Pretext(nn.Module, ABC):
             )
         return pixels[:, 0]
 
+    def picture(self, clips: Clips) -> Tensor | None:
+        """What it makes of a few honest clips, for eyes: uint8 (3,H,W); None where there is nothing to see.
+
+        Called in eval mode, without gradients; draws nothing.
+        """
+        return None
+
     def fit(self, batches: Iterable[Clips], generator: torch.Generator) -> None:
         """Run once before the first step (colour clusters, for example); results belong in buffers."""
         return None

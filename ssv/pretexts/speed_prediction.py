@@ -91,6 +91,22 @@ class SpeedPrediction(Pretext):
         maps: Tensor = self.head(self._features(pixels).movedim(1, -1)).float()
         return maps.movedim(-1, 1)
 
+    def picture(self, clips: Clips) -> Tensor:
+        """See the base class: four videos, a row each; at the slowest and at the fastest speed the middle frame as it
+        is, and reddened where it alone looks fastest.
+        """
+        pixels, seconds = self.one_view(clips, self.window * self.frames)[:4], clips.seconds[:4, 0]
+        tiles: list[Tensor] = []
+        for which in (0, len(self.speeds) - 1):
+            questions = self._play(pixels, seconds, which)
+            fast = self.speed_maps(questions).softmax(1)[:, -1]
+            frame = questions[:, :, questions.shape[2] // 2].float()
+            fast = F.interpolate(fast[:, None, fast.shape[1] // 2], frame.shape[-2:], mode="bilinear")
+            red = frame.new_tensor([255.0, 0.0, 0.0])[:, None, None]
+            tiles += [frame, frame * (1 - 0.7 * fast) + red * 0.7 * fast]
+        rows = torch.cat(tiles, dim=3)  # (B,3,H,4W)
+        return torch.cat(list(rows), dim=1).round().to(torch.uint8)
+
     def _features(self, pixels: Tensor) -> Tensor:
         """The backbone's map of uint8 clips (B,C,T,H,W), resized to this step's side; (B,D,t,h,w)."""
         side = self._side()

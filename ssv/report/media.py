@@ -33,6 +33,9 @@ MOST_FRAMES = 100
 STILLS, HEIGHT, GAP, WIDTH = 4, 132, 4, 960
 """Of a strip: frames, rows of pixels, pixels between frames; and the most pixels of any picture's longer side."""
 
+FINAL = "backbone.pt"
+"""The weights that a run's own picture belongs to."""
+
 PICTURES, FILMS = (".png", ".jpg", ".jpeg"), (".mp4",)
 
 
@@ -67,6 +70,9 @@ def _of_arm(arm: Arm, beside: Path) -> list[Sample]:
 
 
 def _of_run(arm: Arm, run: Run, beside: Path) -> Iterator[Sample]:
+    drawn = run.folder / "pictures" / "pretext.png"
+    if _is_own(drawn, run.folder) and arm.weights_file == FINAL and (jpeg := _jpeg(drawn)) is not None:
+        yield Sample(arm.label, run.seed, "pretraining", clean(run.pretext), jpeg, "")
     for folder in sorted((run.folder / "evaluations").glob("*/")):
         row = next((row for row in run.rows if row.weights_file == arm.weights_file and _left(folder, row)), None)
         if row is None:
@@ -87,8 +93,13 @@ def _files(run: Path, folder: Path) -> Iterator[Path]:
     """Pictures and films on top of the folder and in its ``films``; label maps below are no pictures for eyes."""
     for place in (folder, folder / "films"):
         for file in sorted(place.iterdir()) if place.is_dir() else ():
-            if file.suffix in PICTURES + FILMS and file.is_file() and file.resolve().is_relative_to(run.resolve()):
+            if file.suffix in PICTURES + FILMS and _is_own(file, run):
                 yield file
+
+
+def _is_own(file: Path, run: Path) -> bool:
+    """Whether it is a file of the run, and no link to one elsewhere."""
+    return file.is_file() and file.resolve().is_relative_to(run.resolve())
 
 
 def _jpeg(file: Path) -> bytes | None:
@@ -164,8 +175,10 @@ def gallery(found: Sequence[Sample]) -> str:
     return section(
         "What it looks like",
         "".join(parts),
-        "What evaluations drew, of the first seed that left something; of films some stills, in their order, with a link"
-        " to the film where it lay when this was written. Picked by file name, not by how well they came out.",
+        "What evaluations and pretexts drew, of the first seed that left something; of films some stills, in their order,"
+        " with a link to the film where it lay when this was written. Picked by file name, not by how well they came"
+        " out. Retrieved: a query, then its nearest videos, green where the label is the query's, red where not."
+        " Speed: a held-out video as it is and reddened where it looks fast, at the lowest speed and at the highest.",
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 
 from ssv.pretexts.base import Pretext
 from ssv.training.recorder import Recorder
@@ -47,7 +49,7 @@ class HeldOut(pl.Callback):
     Not Lightning's validation loop: this runs between two steps, draws from its own seed and leaves no state behind,
     so that losses are bit-identical with and without it, resumed or not. Rank zero does it for all.
     Logs ``held_out/<metric>``, ``features/<sign>`` of ``vital_signs`` and, with a printed line, once
-    ``features/collapsed``.
+    ``features/collapsed``; keeps the pretext's latest picture.
     """
 
     def __init__(self, data: VideoDataModule, recorder: Recorder, *, every: int, steps: int, seed: int) -> None:
@@ -85,6 +87,8 @@ class HeldOut(pl.Callback):
         def seen(batches: Any) -> Iterator[Clips]:
             for clips in batches:
                 on_device = Clips(*(field.to(module.device) for field in clips))
+                if not features:
+                    self.draw(pretext.picture(on_device))
                 features.append(looks(pretext.backbone, on_device))
                 yield on_device
 
@@ -100,3 +104,10 @@ class HeldOut(pl.Callback):
                 print(f"step {trainer.global_step}: {alarm}", flush=True)
             self.recorder.record(trainer, row)
         self.recorder.pause()
+
+    def draw(self, picture: torch.Tensor | None) -> None:
+        """Keep the latest picture, uint8 (3,H,W), as ``pictures/pretext.png`` of the run."""
+        if picture is not None:
+            path = Path(self.recorder.folder) / "pictures" / "pretext.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(picture.permute(1, 2, 0).cpu().numpy()).save(path)

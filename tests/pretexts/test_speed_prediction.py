@@ -112,3 +112,21 @@ def test_maps_of_an_even_picture_are_the_score_of_the_clip():
     pixels = torch.full((1, 3, 16, 8, 8), 200, dtype=torch.uint8)
     maps = pretext.speed_maps(pixels)
     torch.testing.assert_close(maps, pretext.speed_logits(pixels)[..., None, None, None].expand_as(maps))
+
+
+def test_the_picture_shows_where_a_clip_looks_fast():
+    pretext = make().eval()
+    pretext.head.weight.data.copy_(torch.tensor([[0.0] * 3, [100.0] * 3]))
+    pretext.head.bias.data.copy_(torch.tensor([0.0, -60.0]))
+    value = clips(6)
+    value.pixels[:] = 10
+    value.pixels[..., 2:4, 5:8] = 250  # there alone the head sees speed
+    state = torch.get_rng_state()
+    picture = pretext.picture(value)
+    assert picture.shape == (3, 4 * 8, 4 * 8) and picture.dtype == torch.uint8, "four videos, four tiles"
+    assert torch.equal(torch.get_rng_state(), state)
+    for tile in (0, 2):
+        assert picture[:, :8, 8 * tile : 8 * tile + 8].equal(value.pixels[0, 0, :, 0])
+        marked = picture[:, :8, 8 * tile + 8 : 8 * tile + 16].int()
+        assert marked[:, 0, 0].tolist() == [10, 10, 10]
+        assert marked[:, 2, 6].tolist() == [254, 75, 75]

@@ -94,6 +94,27 @@ def test_one_seed_and_few_of_each_evaluation(run):
     assert [(sample.seed, sample.file) for sample in found(run)] == [(1, "a.png"), (1, "b.png")]
 
 
+def test_what_the_pretext_drew_is_shown_beside(run, tmp_path):
+    (run / "pictures").mkdir()
+    Image.new("RGB", (30, 20), (9, 99, 199)).save(run / "pictures" / "pretext.png")
+    (sample,) = found(run)
+    assert (sample.evaluation, sample.file, sample.film) == ("pretraining", "speed", "")
+    assert opened(sample).shape == (20, 30, 3)
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    (run / "pictures" / "pretext.png").unlink()
+    (run / "pictures" / "pretext.png").symlink_to(tmp_path / "secret.png")
+    assert found(run) == []
+
+
+def test_random_starts_show_what_each_data_set_left(run):
+    for data in ("toy", "toy_davis"):
+        rows = [score("retrieval", 0.3, weights=data, data=data)]
+        folder = write_run(run.parent / data, pretext="random", data=data, seed=0, scores=rows, status=finished())
+        (folder / "evaluations" / f"retrieval-{data}-{data}-s0-x").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "evaluations" / f"retrieval-{data}-{data}-s0-x" / "a.png")
+    assert [sample.evaluation for sample in found(run)] == ["retrieval toy", "retrieval toy_davis"]
+
+
 def test_what_cannot_be_shown_is_passed_over(run, tmp_path):
     folder = run / "evaluations" / STEM
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
