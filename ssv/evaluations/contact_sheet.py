@@ -56,4 +56,4 @@ def _tile(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     inner = SIDE - 2 * BORDER
     how = cv2.INTER_AREA if min(pixels.shape[:2]) > inner else cv2.INTER_CUBIC
     small = cv2.resize(np.ascontiguousarray(pixels), (inner, inner), interpolation=how)
-    return np.asarray(cv2.copyMakeBorder(small, *[BORDER] * 4, cv2.BORDER_CONSTANT, value=colour))
+    return np.asarray(cv2.copyMakeBorder(small, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_CONSTANT, value=colour))
