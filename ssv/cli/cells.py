@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssv.cli.errors import UserError
+from ssv.cli.errors import UserError, nearest
 from ssv.cli.job import compose
 from ssv.cli.run_folder import differences, flat, read_status, run_name
 from ssv.cli.scores import config_digest, file_digest
 
 Config = dict[str, Any]
+
+OPTIONAL = {"random": True, "best_probe": False, "weights": [], "every": {}}
+"""What a study's file may leave out; ``seeds``, ``pretrain`` and ``evaluate`` it may not."""
 
 
 class Cell(NamedTuple):
@@ -44,7 +47,7 @@ class Cell(NamedTuple):
     def weights(self) -> Path:
         """The file that is made or measured."""
         given = Path(self.config.get("weights", "random"))
-        return given if given.is_file() else self.folder / "backbone.pt"
+        return given if given.is_file() or given.parent == self.folder else self.folder / "backbone.pt"
 
     def is_done(self) -> bool:
         """Whether the folder holds what this cell would make.
@@ -92,13 +95,14 @@ def plan(name: str, study: Config, common: list[str]) -> list[Cell]:
         name: of the study; its runs carry it, which makes no other runs of them.
         study: ``seeds``, ``pretrain`` and ``evaluate`` (lists of words as typed after the verb; values with commas are
             swept, as with ``-m``), ``random`` (whether each form of the networks is also measured at its random start),
+            ``best_probe`` (whether the weights of a run's best online probe are measured too, as rows of their own),
             ``weights`` (files to measure beside them), ``every.pretrain`` and ``every.evaluate`` (words for all; those of a line win).
         common: words for every job, such as ``outputs=...``.
 
     Raises:
         UserError: what is wrong with the study, or with one of its lines.
     """
-    check(study)
+    study = checked(study)
     trained = [words for line in study["pretrain"] for words in swept(f"{study['every']['pretrain']} {line}")]
     measured = [words for line in study["evaluate"] for words in swept(f"{study['every']['evaluate']} {line}")]
     measures = [(words, compose("evaluate", [*words, *common, "weights=random"])) for words in measured]
@@ -107,7 +111,8 @@ def plan(name: str, study: Config, common: list[str]) -> list[Cell]:
     for seed in study["seeds"]:
         runs = [pretraining([*words, *common, f"seed={seed}"]) for words in trained]
         for run in runs:
-            cells += [run, *(evaluation(words, config, run) for words, config in measures)]
+            files = [run.folder, run.folder / "backbone_best_probe.pt"] if study["best_probe"] else [run.folder]
+            cells += [run, *(evaluation(words, config, run, file) for file in files for words, config in measures)]
         if starts is None:  # the same for every seed
             forms = random_starts(run.config for run in runs) if study["random"] else []
             jobs = [[*words, "weights=random", *form] for form in forms for words in measured]
@@ -120,8 +125,14 @@ def plan(name: str, study: Config, common: list[str]) -> list[Cell]:
     return distinct(cells)
 
 
-def check(study: Config) -> None:
-    """Raises UserError where a study is none."""
+def checked(study: Config) -> Config:
+    """The study with what its file leaves out; UserError where it is none."""
+    known = ("seeds", "pretrain", "evaluate", *OPTIONAL)
+    for key in study:
+        if key not in known:
+            raise UserError(f"study.{key} is no key of a study{nearest(key, known)} (known: {', '.join(known)})")
+    study = {"seeds": [], "pretrain": [], "evaluate": [], **OPTIONAL, **study}
+    study["every"] = {"pretrain": "", "evaluate": "", **study["every"]}
     for key in ("seeds", "pretrain", "evaluate", "weights"):
         if not isinstance(study[key], list):
             raise UserError(f"study.{key} is a list, got {study[key]!r}; write study.{key}=[...]")
@@ -129,6 +140,7 @@ def check(study: Config) -> None:
         raise UserError(f"study.seeds are whole numbers, at least one, got {study['seeds']}")
     if not study["pretrain"] and not study["weights"]:
         raise UserError("the study has nothing to measure: list runs in study.pretrain, or files in study.weights")
+    return study
 
 
 def swept(line: str) -> Iterator[list[str]]:
@@ -153,12 +165,13 @@ def pretraining(words: list[str]) -> Cell:
     return Cell(name, "pretrain", Path(config["outputs"]) / name, config, "", config["command"])
 
 
-def evaluation(words: list[str], config: Config, run: Cell) -> Cell:
-    """The cell that measures a run. ``config`` is that of any weights, so that it is composed once."""
+def evaluation(words: list[str], config: Config, run: Cell, weights: Path) -> Cell:
+    """The cell that measures a run, or one file of it. ``config`` is that of any weights, so that it is composed once."""
     config = copy.deepcopy(config)
-    config["weights"] = str(run.folder)
-    config["command"] = shlex.join(["ssv", "evaluate", *words, f"weights={run.folder}"])
-    return Cell(measuring(run.name, config), "evaluate", run.folder, config, run.name, config["command"])
+    config["weights"] = str(weights)
+    config["command"] = shlex.join(["ssv", "evaluate", *words, f"weights={weights}"])
+    name = measuring(run.name, config) + ("" if weights == run.folder else f" {weights.stem}")
+    return Cell(name, "evaluate", run.folder, config, run.name, config["command"])
 
 
 def measuring(run: str, config: Config) -> str:

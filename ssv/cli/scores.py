@@ -13,11 +13,12 @@ import numpy as np
 
 from ssv.cli.run_folder import MACHINE, flat
 
-KEY = ("weights", "evaluation", "data", "protocol", "seed")
+KEY = ("weights", "weights_file", "evaluation", "data", "protocol", "seed")
+"""The file counts too: the weights of a run's best probe are a row of their own, also where they are its last."""
 
 
 def put_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row, in place of one with the same key (weights digest, evaluation, data, protocol, seed).
+    """Add a row, in place of one with the same key (weights digest and file, evaluation, data, protocol, seed).
 
     The file is replaced as a whole under a lock: a reader sees the old rows or the new ones.
     """

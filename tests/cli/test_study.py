@@ -50,6 +50,19 @@ def test_every_form_of_network_has_a_random_start_of_its_own_form(toy):
     assert {json.dumps(cell.config["backbone"], sort_keys=True) for cell in starts} == forms and len(forms) == 3
 
 
+def test_the_best_probe_of_a_run_is_measured_beside_its_last_weights():
+    words = study(seeds=[0], pretrain=["+experiment=fair_random_walk probe_every=2"], best_probe=True, random=False)
+    run, *measured = plan("x", words, COMMON)
+    assert [cell.weights.name for cell in measured] == ["backbone.pt"] * 2 + ["backbone_best_probe.pt"] * 2
+    assert all(cell.needs == run.name and cell.folder == run.folder for cell in measured)
+
+
+def test_most_of_a_study_may_be_left_out():
+    words = study(seeds=[0], every={"pretrain": "steps=3"})
+    least = {key: words[key] for key in ("seeds", "pretrain", "evaluate", "every")}
+    assert plan("x", least, COMMON) == plan("x", words, COMMON)
+
+
 def test_a_line_is_swept_in_hydras_grammar():
     assert list(swept("pretext=a,b +x=1 data.sampler.sizes=[1,2] y=3,4")) == [
         ["pretext=a", "+x=1", "data.sampler.sizes=[1,2]", "y=3"],
@@ -73,6 +86,7 @@ def test_values_are_spelt_as_hydra_reads_them():
         ({"seeds": []}, "at least one"),
         ({"seeds": ["a"]}, "whole numbers"),
         ({"pretrain": []}, "nothing to measure"),
+        ({"sed": [0]}, "study.sed is no key of a study; did you mean 'seeds'"),
         ({"pretrain": ["pretext=sped"]}, "did you mean 'speed_prediction'"),
         ({"pretrain": ["+experiment=fair_random_walk optimiser.lr=1"]}, "optimizer"),
         ({"pretrain": ["+experiment=fair_random_walk steps=5,6"]}, "same run random_walk-r3d_tiny-toy-fair-s0"),
