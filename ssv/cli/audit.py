@@ -34,13 +34,14 @@ def run(config: dict[str, Any]) -> int:
     """Rebuild, ask, print, write."""
     import torch
 
-    from ssv.cli.build import instantiate_plain, quiet_lightning
+    from ssv.cli.build import lightning_trainer, quiet_lightning, require_gpu
     from ssv.training.recorder import write_json
     from ssv.training.weights import weights_digest
 
     for key, least in WHOLE.items():
         if not isinstance(config[key], int) or config[key] < least:
             raise UserError(f"{key} takes a whole number of at least {least}, got {config[key]!r}")
+    require_gpu(config["trainer"])
     folder = Path(config["run"])
     trained_as = read_config(folder)
     if config["other"] is not None and not Path(config["other"]).is_dir():
@@ -51,7 +52,8 @@ def run(config: dict[str, Any]) -> int:
         torch.set_num_threads(config["threads"])
     data = build_source(config, trained_as)
     trained = load_trained(folder, trained_as)
-    trainer = instantiate_plain(config["trainer"])(
+    trainer = lightning_trainer(
+        config["trainer"],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=True,  # audits draw their own; this is how they know that they may

@@ -27,7 +27,7 @@ def run(config: dict[str, Any]) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ssv.cli.build import build_data, quiet_lightning
+    from ssv.cli.build import build_data, quiet_lightning, require_gpu
     from ssv.cli.prepare import processors
     from ssv.data.dataset import VideoDataset
     from ssv.training.recorder import write_json
@@ -35,6 +35,8 @@ def run(config: dict[str, Any]) -> int:
 
     if not isinstance(config["batches"], int) or config["batches"] < 2:
         raise UserError(f"batches takes a whole number of at least 2, got {config['batches']!r}")
+    if config["step"]:
+        require_gpu(config["trainer"])
     quiet_lightning()
     if config["threads"]:
         torch.set_num_threads(config["threads"])
@@ -68,9 +70,9 @@ def training_step(config: dict[str, Any], data: VideoDataModule) -> tuple[Callab
     """Forward, backward and update of the pretext in single precision, and the device they run on."""
     import torch
 
-    from ssv.cli.build import build_backbone, instantiate_plain
+    from ssv.cli.build import build_backbone, instantiate_plain, lightning_trainer
 
-    trainer = instantiate_plain(config["trainer"])(logger=False, enable_checkpointing=False)
+    trainer = lightning_trainer(config["trainer"], logger=False, enable_checkpointing=False)
     device: torch.device = trainer.strategy.root_device
     torch.manual_seed(config["seed"])
     pretext = instantiate_plain(config["pretext"])(build_backbone(config))

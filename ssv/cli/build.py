@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssv.cli.errors import UserError
 
 if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
     from ssv.backbones.base import Backbone
     from ssv.data.datamodule import VideoDataModule
 
@@ -28,6 +31,38 @@ def build_data(config: dict[str, Any]) -> VideoDataModule:
     return data
 
 
+def require_gpu(trainer: dict[str, Any]) -> None:
+    """Refuse a GPU that is not there before anything is read or written; ``trainer`` is the group of that name.
+
+    Raises:
+        UserError: when a GPU is asked for and torch sees none.
+    """
+    import torch
+
+    there = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if trainer["accelerator"] in ("gpu", "cuda", "mps") and not there:
+        build = " (this torch was built without CUDA)" if torch.version.cuda is None else ""
+        raise UserError(
+            f"trainer.accelerator={trainer['accelerator']}, but torch sees no GPU here{build}; trainer=cpu takes the "
+            f"processor, trainer=auto the best there is"
+        )
+
+
+def lightning_trainer(trainer: dict[str, Any], **options: Any) -> pl.Trainer:
+    """Lightning's Trainer of the group ``trainer``, with the options that a verb sets itself.
+
+    Raises:
+        UserError: when Lightning refuses the settings: more devices than there are, an unknown precision or strategy.
+    """
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        built: pl.Trainer = instantiate_plain(trainer)(**options)
+    except (MisconfigurationException, ValueError) as error:
+        raise UserError(f"trainer: Lightning says {' '.join(str(error).split())}") from error
+    return built
+
+
 def build_backbone(config: dict[str, Any]) -> Backbone:
     """A backbone at its random start; torch has been seeded by the caller."""
     backbone: Backbone = instantiate_plain(config["backbone"])
@@ -35,7 +70,11 @@ def build_backbone(config: dict[str, Any]) -> Backbone:
 
 
 def quiet_lightning() -> None:
-    """Lightning announces hardware and products on every start; its warnings and errors stay."""
+    """Lightning announces hardware and products on every start; its warnings and errors stay.
+
+    torch warns of more reading processes than cores, twice for each loader; `ssv bench` says how many are worth it.
+    """
+    warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)

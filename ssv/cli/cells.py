@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ssv.cli.errors import UserError, nearest
 from ssv.cli.job import compose
-from ssv.cli.run_folder import differences, flat, read_status, run_name
+from ssv.cli.run_folder import clash, differences, flat, is_begun, read_status, run_name
 from ssv.cli.scores import config_digest, file_digest
 
 Config = dict[str, Any]
@@ -77,10 +77,7 @@ class Cell(NamedTuple):
         return False
 
     def _refuse_another(self) -> None:
-        import yaml
-
-        recorded = self.folder / "config.yaml"
-        changed = differences(yaml.safe_load(recorded.read_text()), self.config) if recorded.exists() else []
+        changed = clash(self.folder, self.config) if is_begun(self.folder) else []
         if changed:
             raise UserError(
                 f"{self.folder} holds another configuration ({'; '.join(changed[:5])}); set outputs=FOLDER for a study of "

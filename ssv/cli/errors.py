@@ -62,6 +62,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     """
     from hydra.errors import InstantiationException
 
+    from ssv.data.loading import ReadingStopped
     from ssv.data.readers.base import VideoError
     from ssv.training.checkpoints import SaveError
     from ssv.training.recorder import Diverged
@@ -70,13 +71,30 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return explain(error.__cause__) or (one_line(error), 2)
     if isinstance(error, UserError):
         return one_line(error), 2
-    if isinstance(error, (VideoError, SaveError, Diverged)):
+    if isinstance(error, (VideoError, SaveError, Diverged, ReadingStopped)):
         return one_line(error), 1
+    if is_out_of_memory(error):
+        return f"out of memory ({first_sentences(error)}); lower data.batch_size, or the frames or the size of clips", 1
     if isinstance(error, (ValueError, FileNotFoundError)) and raised_by_us(error):
         return one_line(error), 2
     if isinstance(error, OSError):
         return one_line(error), 1
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or this machine had no room; torch has no type of its own for the latter."""
+    import torch
+
+    words = ("can't allocate memory", "Cannot allocate memory")
+    is_cpu = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or is_cpu
+
+
+def first_sentences(error: BaseException) -> str:
+    """What was asked for, without the advice and the C++ places that torch puts around it."""
+    text = one_line(error).partition("] ")[2] if str(error).startswith("[") else one_line(error)
+    return ". ".join(re.split(r"\.\s", text)[:2]).rstrip(".") or type(error).__name__
 
 
 def raised_by_us(error: BaseException) -> bool:

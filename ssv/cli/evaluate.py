@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssv.cli.errors import UserError
-from ssv.cli.run_folder import claim, commit, digest_tag, now, run_name
+from ssv.cli.run_folder import claim, commit, digest_tag, is_first_process, now, run_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,25 +33,38 @@ def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[st
 
 
 def run(config: dict[str, Any]) -> int:
-    """Load, measure, write the row."""
+    """Load, measure, write the row; in all processes of the trainer, of which the first one writes."""
+    from ssv.cli.build import quiet_lightning, require_gpu
+    from ssv.cli.processes import together
+
+    require_gpu(config["trainer"])
+    quiet_lightning()
+    if config["weights"] == "random" and not config.get("backbone"):
+        raise UserError("weights=random needs to know of which network: backbone=NAME (`ssv list backbone`)")
+    with together("evaluate", config):
+        measure(config)
+    return 0
+
+
+def measure(config: dict[str, Any]) -> None:
+    """The same, in one of the processes."""
     import torch
 
-    from ssv.cli.build import build_data, instantiate_plain, quiet_lightning
+    from ssv.cli.build import build_data, instantiate_plain, lightning_trainer, weights_file
     from ssv.cli.scores import config_digest, file_digest
+    from ssv.processes import first_alone
     from ssv.training.seeding import derive_seed, isolated_random
     from ssv.training.weights import weights_digest
 
-    quiet_lightning()
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    if config["weights"] == "random" and not config.get("backbone"):
-        raise UserError("weights=random needs to know of which network: backbone=NAME (`ssv list backbone`)")
     data = build_data({**config, "seed": config["seed"] or 0})
     if config["weights"] == "random":
-        folder, file = make_random(config, data)
+        file = first_alone(lambda: make_random(config, data))
     else:
-        folder, file = find_run(config)
+        file = weights_file(config["weights"])
     backbone, provenance = load(config, file)
+    folder = first_alone(lambda: run_of(file, config))
     configured = config_digest(config)  # before the seed enters
     seed = config["seed"] if config["seed"] is not None else int(provenance.get("seed", 0))
     if "seed" in config["evaluation"]:
@@ -60,7 +73,8 @@ def run(config: dict[str, Any]) -> int:
     protocol = evaluation.protocol + listed(config["data"])
     digest = weights_digest(backbone)
     stem = evaluation_name(config["run"], digest, protocol, seed)
-    trainer = instantiate_plain(config["trainer"])(
+    trainer = lightning_trainer(
+        config["trainer"],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=True,  # evaluations draw their own; this is how they know that they may
@@ -73,6 +87,8 @@ def run(config: dict[str, Any]) -> int:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         scores = evaluation.run(backbone, data, trainer)
     seconds = time.perf_counter() - started
+    if not trainer.is_global_zero:
+        return
     row = {
         "evaluation": config["run"]["evaluation"],
         "data": config["run"]["data"],
@@ -96,14 +112,13 @@ def run(config: dict[str, Any]) -> int:
         f"{folder.name}: {label}  {figures}  ({seconds:.0f} s, {row['peak_gb']:.1f} GB)"
         f"\n  protocol: {row['protocol']}\n  {card_line}\n  row in {folder / 'scores.jsonl'}"
     )
-    return 0
 
 
-def make_random(config: dict[str, Any], data: VideoDataModule) -> tuple[Path, Path]:
-    """The run folder of a random start, made on the first call: weights of the seed, batch norms measured on clips.
+def make_random(config: dict[str, Any], data: VideoDataModule) -> Path:
+    """The file of a random start, made on the first call: weights of the seed, batch norms measured on clips.
 
-    The start is the one a pretraining run of the same backbone and seed sets out from. Batch norms are measured on
-    training clips because statistics of zero and one would make the reference worse than it has to be.
+    It gets a run folder. The start is the one a pretraining run of the same backbone and seed sets out from. Batch norms
+    are measured on training clips because statistics of zero and one would make the reference worse than it has to be.
     """
     import torch
 
@@ -128,22 +143,19 @@ def make_random(config: dict[str, Any], data: VideoDataModule) -> tuple[Path, Pa
             save_backbone(file, backbone, {**described, "steps": 0, "clips_seen": 0, "recalibrated": True})
             counts = {"step": 0, "steps": 0, "clips_seen": 0, "frames_seen": 0, "hours": 0.0}
             write_json(folder / "status.json", {"state": "finished", **counts, "message": ""})
-    return folder, file
+    return file
 
 
-def find_run(config: dict[str, Any]) -> tuple[Path, Path]:
-    """Folder and file behind ``weights=``; public files get a run folder of their own."""
-    from ssv.cli.build import weights_file
-
-    file = weights_file(config["weights"])
+def run_of(file: Path, config: dict[str, Any]) -> Path:
+    """The folder of the run that weights belong to; public files get one of their own."""
     if (file.parent / "run.json").exists():
-        return file.parent, file
+        return file.parent
     parts = {"pretext": "public", "backbone": file.stem, "data": "none"}
     name = run_name(*parts.values(), config["run"]["tag"], seed=0)
     folder = Path(config["outputs"]) / name
     described = {"name": name, **parts, "tag": config["run"]["tag"], "seed": 0}
     with claim(folder, {"weights": str(file.resolve()), "run": described}, wait=True):
-        return folder, file
+        return folder
 
 
 def load(config: dict[str, Any], file: Path) -> tuple[Backbone, dict[str, Any]]:
@@ -161,7 +173,7 @@ def load(config: dict[str, Any], file: Path) -> tuple[Backbone, dict[str, Any]]:
             f"{file} holds a {type(backbone).__name__}, but backbone={config['run']['backbone']} is a {asked.__name__}; "
             f"leave backbone= out, the file knows its own"
         )
-    if provenance.get("receipt"):
+    if provenance.get("receipt") and is_first_process():
         print(provenance["receipt"])
     return (inflate(backbone) if config["inflate"] else backbone), provenance
 

@@ -56,8 +56,12 @@ def run(config: dict[str, Any]) -> int:
     for key, least in WHOLE.items():
         if not isinstance(config[key], int) or config[key] < least:
             raise UserError(f"{key} takes a whole number of at least {least}, got {config[key]!r}")
+    from ssv.cli.build import require_gpu
+
     name = config["run"]["name"]
     folder = Path(config["outputs"]) / name
+    if read_status(folder).get("state") != "finished":
+        require_gpu(config["trainer"])
     with claim(folder, config) as state:
         if state == "finished":
             done = read_status(folder)
@@ -175,10 +179,11 @@ def build_trainer(config: dict[str, Any], folder: Path, callbacks: list[pl.Callb
     Raises:
         UserError: for less than single precision on a CPU.
     """
-    from ssv.cli.build import instantiate_plain
+    from ssv.cli.build import lightning_trainer
     from ssv.training.checkpoints import AtomicCheckpointIO
 
-    trainer: pl.Trainer = instantiate_plain(config["trainer"])(
+    trainer = lightning_trainer(
+        config["trainer"],
         max_steps=config["steps"],
         max_epochs=-1,
         callbacks=callbacks,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from ssv.cli.errors import UserError
 
 LEFT_BEHIND = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -38,3 +42,37 @@ def repeatable(verb: str, config_file: Path) -> Iterator[None]:
         for name in LEFT_BEHIND:
             if name not in environment:
                 os.environ.pop(name, None)
+
+
+@contextmanager
+def together(verb: str, config: dict[str, Any]) -> Iterator[None]:
+    """Within the block all processes of ``config["trainer"]`` are there, in one group, and they leave it together.
+
+    Lightning starts processes for its own loops only; a job of another kind has to ask for them.
+
+    Raises:
+        UserError: for a strategy whose processes are no repetition of the command line.
+    """
+    import torch.distributed as dist
+    import yaml
+    from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+
+    from ssv.cli.build import lightning_trainer
+
+    trainer = lightning_trainer(config["trainer"], logger=False, enable_checkpointing=False)
+    if trainer.world_size == 1:
+        yield
+        return
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        raise UserError(
+            f"trainer.strategy={config['trainer']['strategy']} starts its processes in a way that `ssv {verb}` cannot use; "
+            "set trainer.strategy=ddp"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(yaml.safe_dump(config))
+        with repeatable(verb, file):
+            launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
+            yield
+            dist.barrier()  # the first process is the job: when it ends, none may be at work

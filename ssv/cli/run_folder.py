@@ -98,21 +98,35 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
             raise UserError(
                 f"{folder} is being worked on by another process; wait for it, or set another tag="
             ) from None
-        recorded = folder / "config.yaml"
-        if recorded.exists():
-            changed = differences(yaml.safe_load(recorded.read_text()), config)
-            if changed:
-                raise UserError(
-                    f"{folder} holds another configuration ({'; '.join(changed)}); set tag=NAME for a run of its own, "
-                    f"or remove the folder"
-                )
+        changed = clash(folder, config)
+        if changed and is_begun(folder):
+            raise UserError(
+                f"{folder} holds another configuration ({'; '.join(changed)}); set tag=NAME for a run of its own, "
+                f"or remove the folder"
+            )
+        if changed:  # a try that failed before its first step does not stand in the way of the next
+            for name in ("run.json", "status.json"):
+                (folder / name).unlink(missing_ok=True)
         partial = folder / ".config.yaml.partial"
         partial.write_text(yaml.safe_dump(config, sort_keys=False))
-        partial.replace(recorded)
+        partial.replace(folder / "config.yaml")
         if not (folder / "run.json").exists():
             birth = {"command": config.get("command", ""), "commit": commit(), "versions": versions(), "created": now()}
             write_json(folder / "run.json", {**config["run"], **birth})
         yield read_status(folder).get("state", "new")
+
+
+def clash(folder: Path, config: dict[str, Any]) -> list[str]:
+    """What makes the run in a folder another than that of ``config``, as ``differences`` says it."""
+    import yaml
+
+    recorded = folder / "config.yaml"
+    return differences(yaml.safe_load(recorded.read_text()), config) if recorded.exists() else []
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds anything that would be lost with its run."""
+    return any((folder / name).exists() for name in ("metrics.jsonl", "checkpoints", "backbone.pt", "scores.jsonl"))
 
 
 def read_status(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import distributed
 from torch.utils.data import DataLoader
 
 from ssv.data.batches import EpochBatches
@@ -25,6 +24,7 @@ from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.sampling import ADVICE, Sampler
 from ssv.data.sets.lookup import named
+from ssv.processes import rank_and_world
 from ssv.types import Clips, Video
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class VideoDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches of "fit", the same for each (seed, epoch); continues exactly after an interruption."""
         videos, rows = self.split("fit"), self._rows("fit")
-        rank, world = _processes()
+        rank, world = rank_and_world()
         labels = _labels(videos, rows) if self.pairs else None
         batches = EpochBatches(rows, self.batch_size, seed=self.seed, labels=labels, rank=rank, world=world)
         return self._loader(self._dataset(videos, self.sampler, self.crop, self.seed), batches)
@@ -133,7 +133,7 @@ class VideoDataModule(pl.LightningDataModule):
         videos, rows = self.split("held_out"), self._rows("held_out")
         if not len(rows):
             return []
-        rank, world = _processes()
+        rank, world = rank_and_world()
         batches = EpochBatches(
             rows,
             self.batch_size,
@@ -155,10 +155,15 @@ class VideoDataModule(pl.LightningDataModule):
         shuffle: bool = False,
         pairs: bool = False,
         seed: int = 0,
+        dealt: bool = False,
     ) -> DataLoader[Clips]:
         """Every video once, the incomplete batch included, in this process alone; for evaluations.
 
         With ``pairs`` two of a label beside each other, and as few as possible twice.
+
+        With ``dealt`` this process's share: the batches of one process are dealt out whole, none twice and none left out,
+        so that what is computed of a batch is the same on any number of processes. A process may get none. Not with
+        ``shuffle`` or ``pairs``.
 
         With ``shuffle`` order and draws follow (seed, epoch), and iterating again is the next epoch; without it
         both are the same each time. ``clips.video`` is the row in ``videos``, also where some are left out.
@@ -169,6 +174,9 @@ class VideoDataModule(pl.LightningDataModule):
         rows = readable[self._fitting([videos[row] for row in readable], sampler, {})]
         rows = self._with_partner(videos, rows, {}) if pairs else rows
         labels = _labels(videos, rows) if pairs else None
+        if dealt:
+            rank, world = rank_and_world()
+            rows = rows[np.arange(len(rows)) // max(batch_size, 1) % world == rank]
         batches = EpochBatches(rows, batch_size, seed=seed, shuffle=shuffle, drop_last=False, labels=labels)
         return self._loader(self._dataset(videos, sampler, crop, seed), batches)
 
@@ -230,7 +238,7 @@ class VideoDataModule(pl.LightningDataModule):
         unknown = [path for path in paths if path not in found]
         if index is not None and unknown:
             log.info("%d of %d videos are new or changed since `ssv scan`: looking at them", len(unknown), len(paths))
-        found |= probe_grids(unknown, processes=self.workers, announce=_processes()[0] == 0)
+        found |= probe_grids(unknown, processes=self.workers, announce=rank_and_world()[0] == 0)
         errors = [answer for answer in found.values() if isinstance(answer, VideoError)]
         self._unreadable.update(error.path for error in errors)
         self.broken.update({error.path: error.reason for error in errors})
@@ -326,10 +334,3 @@ def _labels(videos: Sequence[Video], rows: np.ndarray) -> np.ndarray:
 
 def _group(video: Video) -> str:
     return video.group or video.path
-
-
-def _processes() -> tuple[int, int]:
-    """This process's number and how many there are."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

@@ -26,7 +26,11 @@ TIMEOUT_SECONDS, TIMEOUT_SECONDS_PER_VIDEO = 120.0, 2.0  # a worker reads a whol
 log = logging.getLogger(__name__)
 
 
-class _NoBatch(RuntimeError):
+class ReadingStopped(RuntimeError):
+    """The reading processes are silent, or gone."""
+
+
+class _NoBatch(ReadingStopped):
     """The reading processes are silent."""
 
 
@@ -131,7 +135,7 @@ class ResumableLoader(DataLoader[Clips]):
                     "data.workers=0 shows where it stands, reader=pyav reads differently"
                 ) from error
             if "exited unexpectedly" in str(error) or "is killed by signal" in str(error):
-                raise RuntimeError(
+                raise ReadingStopped(
                     f"a reading process died, {waiting}: out of memory (lower data.workers), or a file that crashes "
                     "its reader (data.workers=0 shows which)"
                 ) from error

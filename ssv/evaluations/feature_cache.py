@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ssv.processes import is_so_anywhere, rank_and_world
+
 log = logging.getLogger(__name__)
 
 
@@ -28,16 +30,17 @@ def cached(
         folder: where features are kept; None computes each time.
         identity: all that the result depends on besides the videos, told apart by ``repr``.
         paths: the videos, in order; one that is no file is not known by size and time, and nothing is kept.
-        compute: float32 (M,...), M the number of paths.
+        compute: float32 (M,...), M the number of paths; called in all processes or in none.
     """
-    key = _key(identity, paths) if folder is not None else None
-    if folder is None or key is None:
+    if folder is None:
         return compute()
+    key = _key(identity, paths)
     file = Path(folder) / f"{key}.npz"
-    features = _read(file, len(paths))
-    if features is None:
+    features = _read(file, len(paths)) if key else None
+    if is_so_anywhere(features is None) or features is None:
         features = compute()
-        _write(file, features)
+        if key and rank_and_world()[0] == 0:
+            _write(file, features)
     return features
 
 

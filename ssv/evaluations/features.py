@@ -23,6 +23,7 @@ from ssv.data.sampling import Sampler
 from ssv.evaluations.feature_cache import cached
 from ssv.evaluations.labelled import LabelledSplits
 from ssv.ops.photometric import normalise
+from ssv.processes import all_or_none, joined
 from ssv.training.weights import weights_digest
 from ssv.types import Clips, Video
 
@@ -53,6 +54,8 @@ def extract(
 ) -> ClipFeatures:
     """The features that every frozen evaluation reads, computed once for all of them.
 
+    Several processes share the batches out among themselves; all of them get all features, those of one process alone.
+
     Args:
         backbone: see ``clip_features``.
         data: gives the loader.
@@ -71,7 +74,7 @@ def extract(
 
     def of(videos: list[Video], name: str) -> np.ndarray:
         def compute() -> np.ndarray:
-            loader = data.loader(videos, sampler, crop, batch_size=batch_size)
+            loader = data.loader(videos, sampler, crop, batch_size=batch_size, dealt=True)
             return clip_features(backbone, loader, videos, trainer, f"features of {name} videos")
 
         return cached(cache, identity, [video.path for video in videos], compute)
@@ -105,18 +108,24 @@ def clip_features(
     """One vector per view, float32 (M,V,D): the mean of the map over space and time.
 
     Works on a copy in eval mode, in the trainer's precision and on its device; ``backbone`` itself is not touched.
-    All views of a video come in one batch; other arguments and errors: see ``mean_over_views``.
+    All views of a video come in one batch, and a video in one process; other arguments and errors: see
+    ``mean_over_views``.
     """
-    frozen = on_device(copy.deepcopy(backbone), trainer).eval()
-    features, seen = np.empty((len(videos), 0, 0), dtype=np.float32), np.zeros(len(videos), dtype=bool)
-    for clips in progress(data, title, trainer):
-        with trainer.precision_plugin.forward_context():
-            values = frozen(prepared(clips, backbone, trainer)).mean((2, 3, 4)).float().cpu().numpy()
-        values = values.reshape(len(clips.label), -1, values.shape[1])
-        if not features.size:
-            features = np.zeros((len(videos), *values.shape[1:]), dtype=np.float32)
-        features[clips.video.cpu().numpy()] = values
-        seen[clips.video.cpu().numpy()] = True
+    frozen = moved(copy.deepcopy(backbone), trainer).eval()
+
+    def measured() -> tuple[np.ndarray, np.ndarray]:
+        features, seen = np.empty((len(videos), 0, 0), dtype=np.float32), np.zeros(len(videos), dtype=bool)
+        for clips in progress(data, title, trainer):
+            with trainer.precision_plugin.forward_context():
+                values = frozen(prepared(clips, backbone, trainer)).mean((2, 3, 4)).float().cpu().numpy()
+            values = values.reshape(len(clips.label), -1, values.shape[1])
+            if not features.size:
+                features = np.zeros((len(videos), *values.shape[1:]), dtype=np.float32)
+            features[clips.video.cpu().numpy()] = values
+            seen[clips.video.cpu().numpy()] = True
+        return features, seen
+
+    features, seen = joined(*all_or_none(measured), trainer.strategy.root_device)
     _check(seen, np.array([np.isfinite(each).all() for each in features], dtype=bool), videos, title)
     return features
 
@@ -188,20 +197,28 @@ def prepared(clips: Clips, backbone: Backbone, trainer: pl.Trainer) -> Tensor:
 
 
 def on_device(module: Module, trainer: pl.Trainer) -> Module:
-    """``module`` moved to the trainer's device, in its precision.
+    """``module`` moved to the trainer's only device, in its precision.
 
     Raises:
         ValueError: if the trainer has several devices.
     """
     if trainer.world_size > 1:
-        raise ValueError(f"evaluations run on one device, the trainer has {trainer.world_size}; set trainer.devices=1")
+        raise ValueError(
+            f"this evaluation runs on one device, the trainer has {trainer.world_size}; set trainer.devices=1 (several "
+            "share the work of linear_probe, knn and retrieval)"
+        )
+    return moved(module, trainer)
+
+
+def moved(module: Module, trainer: pl.Trainer) -> Module:
+    """``module`` moved to the trainer's device in this process, in its precision."""
     trainer.precision_plugin.convert_module(module)  # in place, for the precisions of a single device
     return module.to(trainer.strategy.root_device)
 
 
 def progress(items: Iterable[T], title: str, trainer: pl.Trainer, total: int | None = None) -> Iterator[T]:
-    """Iterate with a progress bar, unless the trainer's bar is switched off."""
-    silent = trainer.progress_bar_callback is None
+    """Iterate with a progress bar, unless the trainer's bar is switched off or another process shows one."""
+    silent = trainer.progress_bar_callback is None or not trainer.is_global_zero
     return iter(track(items, title, total, console=Console(stderr=True), disable=silent))
 
 

@@ -110,7 +110,7 @@ class Retrieval(Evaluation):
             cache=self.cache,
         )
         scores = self._scores(features, splits)
-        if self.level == "video":
+        if self.level == "video" and trainer.is_global_zero:
             queries = np.linspace(0, len(splits.test) - 1, min(QUERIES, len(splits.test))).round().astype(int).tolist()
             found = self.artifacts["neighbours"]["row"][:, :SHOWN]
             write_contact_sheet(

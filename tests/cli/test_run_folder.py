@@ -31,11 +31,24 @@ def test_claim_new_resume_refuse(tmp_path):
     with claim(folder, CONFIG) as state:
         assert state == "new"
     (folder / "status.json").write_text(json.dumps({"state": "stopped"}))
+    (folder / "metrics.jsonl").touch()
     machine = {**CONFIG, "data": {"workers": 9, "batch_size": 8}, "trainer": {"devices": 4}}
     with claim(folder, machine) as state:
         assert state == "stopped", "machine settings do not make another run"
     other = {**CONFIG, "data": {"workers": 2, "batch_size": 16}}
     with pytest.raises(UserError, match="data.batch_size: 8 -> 16.*tag="), claim(folder, other):
+        pass
+
+
+@pytest.mark.parametrize("made", ["metrics.jsonl", "checkpoints", "backbone.pt", "scores.jsonl"])
+def test_a_try_that_made_nothing_does_not_stand_in_the_way(tmp_path, made):
+    folder, other = tmp_path / "run", {**CONFIG, "data": {"workers": 2, "batch_size": 16}}
+    with claim(folder, {**CONFIG, "command": "first"}):
+        (folder / "status.json").write_text(json.dumps({"state": "failed"}))
+    with claim(folder, {**other, "command": "second"}) as state:
+        assert state == "new" and json.loads((folder / "run.json").read_text())["command"] == "second"
+        (folder / made).touch()
+    with pytest.raises(UserError, match="holds another"), claim(folder, CONFIG):
         pass
 
 
@@ -52,6 +65,7 @@ def test_differences_name_old_and_new():
 def row(**changes):
     base = {
         "weights": "w",
+        "weights_file": "backbone.pt",
         "evaluation": "linear_probe",
         "data": "toy",
         "protocol": "p",
@@ -67,6 +81,14 @@ def test_same_key_replaces(tmp_path):
         put_row(path, value)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(rows) == 3 and rows[-1]["scores"] == {"top1": 0.9}
+
+
+@pytest.mark.parametrize("key", ["weights", "weights_file", "evaluation", "data", "protocol", "seed"])
+def test_a_row_that_differs_in_anything_that_counts_stands_beside_it(tmp_path, key):
+    """In the file too: the weights of the best online probe may be the last ones, and are a row of their own."""
+    for value in (row(), row(**{key: "other"})):
+        put_row(tmp_path / "scores.jsonl", value)
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 2
 
 
 def _put(arguments):
