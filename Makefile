@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study test test-slow check format bench clean
+.PHONY: help setup demo study pictures test test-slow check format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -25,6 +25,9 @@ demo: setup  ## the main job on the embedded data set: five pretexts, three seed
 study: setup  ## the full comparison: five seeds, all evaluations, on a world that no setting was chosen on (hours)
 	@$(BIN)/ssv toy seed=1 root=data/world_1/toy
 	@$(BIN)/ssv study full data_root=data/world_1 outputs=outputs/full logger=none
+
+pictures: setup  ## the picture of the demo's report in the README, drawn by Chromium
+	@$(BIN)/python docs/make_pictures.py
 
 test: setup  ## all tests but the slow ones
 	$(BIN)/python -m pytest -q

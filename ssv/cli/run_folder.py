@@ -94,9 +94,14 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
+        except BlockingIOError:
             raise UserError(
                 f"{folder} is being worked on by another process; wait for it, or set another tag="
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"{folder} cannot be locked ({error.strerror}), so that two processes might write to it; set outputs= to a "
+                "folder on a file system with locks"
             ) from None
         changed = clash(folder, config)
         if changed and is_begun(folder):

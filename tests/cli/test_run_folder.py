@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 
@@ -55,6 +56,15 @@ def test_a_try_that_made_nothing_does_not_stand_in_the_way(tmp_path, made):
 def test_claim_refuses_a_second_process(tmp_path):
     first, second = claim(tmp_path / "run", CONFIG), claim(tmp_path / "run", CONFIG)
     with first, pytest.raises(UserError, match="another process"), second:
+        pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match="cannot be locked .No locks available.*outputs="), claim(tmp_path, CONFIG):
         pass
 
 
