@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-KEYS = {"outputs", "runs", "html", "markdown", "csv"}
+KEYS = {"outputs", "runs", "html", "markdown", "csv", "wandb_workspace"}
+FLAGS = {"--wandb-workspace": "wandb_workspace=ssv"}
 
 
 def run(config: dict[str, Any]) -> int:
@@ -33,4 +34,8 @@ def run(config: dict[str, Any]) -> int:
         if config.get(key):
             write(comparison, Path(config[key]))
             print(f"{key}: {config[key]}")
+    if config["wandb_workspace"]:
+        from ssv.cli.workspace import save_workspace
+
+        print(f"W&B workspace: {save_workspace(comparison, config['wandb_workspace'])}")
     return 0

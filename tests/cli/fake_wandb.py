@@ -61,6 +61,7 @@ class FakeWandb:
         self.runs: dict[str, Run] = {}
         self.files: dict[str, bytes] = {}  # path -> what was put there
         self.artifacts: dict[str, dict] = {}  # id -> type, name, digest, state, manifest, made_by, used_by
+        self.views: list[dict] = []  # saved workspaces
         self.calls: list[str] = []
         self.others: list[str] = []  # paths asked for that are none of the above
         self.failing = self.failed = 0  # that many answers will be, and were, a 500
@@ -116,6 +117,13 @@ class FakeWandb:
         return {
             "viewer": {"id": "me", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
         }
+
+    def on_GetDefaultEntity(self, _):
+        return {"viewer": {"id": "me", "entity": "me"}}
+
+    def on_UpsertView2(self, asked):
+        self.views.append({**asked, "spec": json.loads(asked["spec"])})
+        return {"upsertView": {"view": {"id": f"view-{len(self.views)}", "name": asked["name"]}, "inserted": True}}
 
     def on_RunResumeStatus(self, asked):
         run = self.runs.get(asked["name"])

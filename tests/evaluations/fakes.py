@@ -72,7 +72,7 @@ class FakeData:
     def split(self, name):
         return self.lists[name]
 
-    def loader(self, videos, sampler, crop, *, batch_size, shuffle=False, seed=0):
+    def loader(self, videos, sampler, crop, *, batch_size, shuffle=False, seed=0, dealt=False):
         return DataLoader(
             InMemory(videos, sampler, crop, seed),
             batch_size=batch_size,
