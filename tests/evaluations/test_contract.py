@@ -144,7 +144,10 @@ def test_weights_that_are_not_finite_are_refused(path):
         build(path).run(backbone, FakeData(), trainer())
 
 
-@pytest.mark.parametrize("path", OF_VIDEOS, ids=stem)
+SHARED = ("linear_probe", "knn", "retrieval")  # by several processes: tests/test_shared_evaluation.py
+
+
+@pytest.mark.parametrize("path", [path for path in OF_VIDEOS if path.stem not in SHARED], ids=stem)
 def test_several_devices_are_refused(path):
     class Two:
         world_size = 2

@@ -167,7 +167,7 @@ def test_frozen_evaluations_share_one_pass_and_say_the_same_without(data, tmp_pa
         few = {"k": 6} if cls is KNN else {}
         make = lambda folder: cls(sampler=views(), crop=centre(), batch_size=6, cache=folder, **few)  # noqa: B023, E731
         made[cls] = make(str(tmp_path / "kept")).run(backbone, data, trainer()), make(None)
-    assert data.passes == 2  # train and test, for the three of them
+    assert data.passes == 3  # train and test, for the three of them, and what retrieval draws
     for scores, without in made.values():
         assert without.run(backbone, data, trainer()) == scores
 
