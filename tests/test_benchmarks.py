@@ -32,3 +32,16 @@ def test_clip_reading_measures_prepared_and_unprepared_files():
         # Far above what is measured: says that the reader still decodes no more than it has to.
         assert 0.8 < costs["prepared / floor"] < 3
         assert costs["preparation / decoding and scaling alone"] < 6
+
+
+def test_the_place_in_a_group_is_seen_in_mpeg4_alone():
+    command = [sys.executable, "benchmarks/gop_phase.py", "--videos", "48"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    shares = {
+        cells[1]: [float(cell.rstrip("%")) for cell in cells[4:]]
+        for cells in map(str.split, result.stdout.splitlines()[1:])
+    }
+    chance = 12.5
+    assert shares["mpeg4"][1] > chance + 20 and abs(shares["mjpeg"][1] - chance) < 5, shares
+    assert all(abs(number - chance) < 10 for number, *_ in shares.values()), shares
