@@ -46,10 +46,10 @@ def world(tmp_path_factory):
     return root
 
 
-def start(cwd, world, *words, launcher=None, steps=14):
+def start(cwd, world, *words, launcher=None, steps=14, **environment):
     """Start `ssv pretrain` in a folder of its own."""
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
-    env.update(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", WANDB_MODE="disabled", PYTHONUNBUFFERED="1")
+    env.update(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", WANDB_MODE="disabled", PYTHONUNBUFFERED="1", **environment)
     command = [
         *(launcher or [sys.executable, "-m", "ssv"]),
         "pretrain",
@@ -138,6 +138,31 @@ def test_sigterm_saves_exits_143_and_continues(world, uninterrupted, tmp_path):
     finish(start(tmp_path, world))
     assert losses(run)[: len(before)] == before, "no step is done twice"
     assert_same(run, uninterrupted)
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+def test_slurm_requeues_a_job_that_is_told_so(world, uninterrupted, tmp_path, answer):
+    """A fake `scontrol` writes down what it is asked; the command, typed again as SLURM would, goes on to the same bits."""
+    asked = tmp_path / "asked"
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n[ {answer} = 0 ] || echo no such job >&2\nexit {answer}\n')
+    scontrol.chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    slurm |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "localhost"}
+    slurm["PATH"] = f"{scontrol.parent}:{os.environ['PATH']}"
+    process = start(tmp_path, world, **slurm)
+    wait_for_step(tmp_path, 6, process)
+    os.killpg(process.pid, signal.SIGUSR1)  # to reading processes too
+    output = finish(process, code=128 + signal.SIGUSR1)
+    assert asked.read_text() == "requeue 4711\n", "once"
+    said = (
+        "SLURM job 4711 is requeued" if answer == 0 else "SLURM job 4711 is not requeued: no such job; submit it again"
+    )
+    assert "stopped by SIGUSR1 after step" in output and said in output and "Traceback" not in output
+    assert not list(tmp_path.rglob("hpc_ckpt*")), "Lightning's own, made in the middle of a step"
+    finish(start(tmp_path, world, **slurm))
+    assert_same(only_run(tmp_path), uninterrupted)
 
 
 def test_finished_run_does_nothing_and_says_so(world, uninterrupted):

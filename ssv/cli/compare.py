@@ -34,7 +34,7 @@ def run(config: dict[str, Any]) -> int:
         if config.get(key):
             write(comparison, Path(config[key]))
             print(f"{key}: {config[key]}")
-    if config["wandb_workspace"]:
+    if config.get("wandb_workspace"):
         from ssv.cli.workspace import save_workspace
 
         print(f"W&B workspace: {save_workspace(comparison, config['wandb_workspace'])}")

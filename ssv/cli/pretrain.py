@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ssv.data.datamodule import VideoDataModule
     from ssv.training.recorder import Recorder
 
+REQUEUE = signal.SIGUSR1  # what SLURM's users ask it to send before the time is over: --signal=USR1@120
 KEYS = {
     "steps", "seed", "tag", "outputs", "data_root", "threads", "log_every", "checkpoint_every",
     "held_out_every", "probe_every", "probe_videos",
@@ -76,11 +80,29 @@ def run(config: dict[str, Any]) -> int:
         except Interrupted as stop:
             set_state(folder, "stopped", str(stop))
             say(f"{name}: {stop}")
+            if stop.signum == REQUEUE:
+                requeue(name)
             return 128 + stop.signum
         except BaseException as error:
             set_state(folder, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
             raise
     return 0
+
+
+def requeue(name: str) -> None:
+    """Put the SLURM job of this process back into the queue, where the same command goes on."""
+    job = os.environ["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if is_first_process():
+        try:
+            answer = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+            trouble = answer.stderr.strip() if answer.returncode else ""
+        except (OSError, subprocess.TimeoutExpired) as error:
+            trouble = str(error)
+        say(
+            f"{name}: SLURM job {job} " + (f"is not requeued: {trouble}; submit it again" if trouble else "is requeued")
+        )
 
 
 def say(text: str) -> None:
@@ -161,6 +183,7 @@ def make_callbacks(
     from ssv.training.seeding import SeedSteps
 
     seed, steps, run = config["seed"], config["steps"], config["run"]
+    signals = (signal.SIGTERM, signal.SIGINT, *((REQUEUE,) if "SLURM_JOB_ID" in os.environ else ()))
     provenance = {key: run[key] for key in ("name", "pretext", "backbone", "data", "tag", "seed")}
     return [
         SeedSteps(seed),
@@ -169,7 +192,7 @@ def make_callbacks(
         OnlineProbe(backbone, data, recorder, every=config["probe_every"], steps=steps, videos=config["probe_videos"]),
         ShowProgress(recorder, name=run["name"], steps=steps),
         ExportBackbone(folder, backbone, {**provenance, "config": config}, recorder),
-        Checkpoints(folder / "checkpoints", every=config["checkpoint_every"]),
+        Checkpoints(folder / "checkpoints", every=config["checkpoint_every"], signals=signals),
     ]
 
 

@@ -17,6 +17,7 @@ def start_worker(worker: int) -> None:
     cv2.setNumThreads(1)
     # Ctrl-C reaches every process of the terminal; only the main one should answer, and end the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # SLURM's word that time is running out: likewise
     if hasattr(signal, "sigwaitinfo"):
         # Before the thread starts, which inherits it: from now on SIGTERM only wakes who waits for it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -69,24 +70,26 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` every ``every`` steps and when a signal asks the run to stop.
+    """Saves ``last.ckpt`` every ``every`` steps and when one of ``signals`` asks the run to stop.
 
     Not Lightning's ModelCheckpoint: that one saves on any exception, also in the middle of a step when the
     statistics of batch norms have moved and the weights have not, which would break bit-exact resume.
     """
 
-    def __init__(self, folder: Path, *, every: int) -> None:
-        self.path, self.every = folder / "last.ckpt", every
+    def __init__(
+        self, folder: Path, *, every: int, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)
+    ) -> None:
+        self.path, self.every, self.signals = folder / "last.ckpt", every, signals
         self.signum: int | None = None
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Listen for SIGTERM and Ctrl-C; a second Ctrl-C ends the program at once.
+        """Listen for signals; a second Ctrl-C ends the program at once.
 
-        This late, to stand in for Lightning's own handler, which calls a collective from inside the signal and would
-        end with exit code 0.
+        This late, to stand in for Lightning's own handlers: that of SIGTERM calls a collective from inside the signal and
+        would end with exit code 0; that of SIGUSR1, under SLURM, saves in the middle of a step.
         """
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in self.signals:
             self._before[signum] = signal.signal(signum, self._remember)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
