@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REQUEUE = signal.SIGUSR1  # what SLURM's users ask it to send before the time is over: --signal=USR1@120
 KEYS = {
     "steps", "seed", "tag", "outputs", "data_root", "threads", "log_every", "checkpoint_every",
-    "held_out_every", "probe_every", "probe_videos",
+    "held_out_every", "probe_every", "probe_videos", "activation_checkpointing",
 }  # fmt: skip
 
 WHOLE = {
@@ -118,6 +118,7 @@ def train(config: dict[str, Any], folder: Path) -> None:
     from ssv.cli.build import build_backbone, build_data, instantiate_plain, quiet_lightning
     from ssv.cli.dashboard import open_dashboard
     from ssv.training.pretrain_module import PretrainModule
+    from ssv.training.recompute import recompute
     from ssv.training.recorder import Recorder, write_json
     from ssv.training.seeding import derive_seed
 
@@ -133,6 +134,8 @@ def train(config: dict[str, Any], folder: Path) -> None:
         write_json(folder / "data.json", summary)  # every name that is left out, where a line has room for a few
     torch.manual_seed(derive_seed(config["seed"], "weights"))
     backbone = build_backbone(config)
+    if config["activation_checkpointing"]:
+        recompute(backbone)
     pretext = instantiate_plain(config["pretext"])(backbone)
     module = PretrainModule(
         pretext, instantiate_plain(config["optimizer"]), instantiate_plain(config["schedule"]), steps=steps

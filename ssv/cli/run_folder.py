@@ -23,6 +23,7 @@ MACHINE = {
     "command",
     "outputs",
     "threads",
+    "activation_checkpointing",
     "logger",
     "log_every",
     "run.study",
@@ -117,6 +118,7 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
         partial.replace(folder / "config.yaml")
         if not (folder / "run.json").exists():
             birth = {"command": config.get("command", ""), "commit": commit(), "versions": versions(), "created": now()}
+            birth["network"] = network(config.get("backbone"))
             write_json(folder / "run.json", {**config["run"], **birth})
         yield read_status(folder).get("state", "new")
 
@@ -132,6 +134,13 @@ def clash(folder: Path, config: dict[str, Any]) -> list[str]:
 def is_begun(folder: Path) -> bool:
     """Whether a folder holds anything that would be lost with its run."""
     return any((folder / name).exists() for name in ("metrics.jsonl", "checkpoints", "backbone.pt", "scores.jsonl"))
+
+
+def network(backbone: dict[str, Any] | None) -> str:
+    """A digest of the constructor's arguments: runs of one network are compared with its own random start."""
+    if not backbone:
+        return ""
+    return hashlib.blake2b(json.dumps(backbone, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
 
 
 def read_status(folder: Path) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class ResumableLoader(DataLoader[Clips]):
     ) -> None:
         """Without ``on_broken`` the first broken video is raised; ``timeout_seconds`` defaults to minutes.
 
-        Where clips travel as planes they are made into clips on ``device``.
+        Where clips travel as planes they are made into clips on ``device``; for a CPU already where they are read.
         """
         if timeout_seconds is None:
             timeout_seconds = TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_VIDEO * batches.batch_size / batches.world
@@ -68,7 +68,8 @@ class ResumableLoader(DataLoader[Clips]):
             dataset,
             batch_sampler=batches,
             num_workers=workers,
-            collate_fn=_collate,
+            # A GPU makes clips of planes itself. A CPU would do it between two steps: there the reading processes do.
+            collate_fn=_collate_clips if torch.device(device).type == "cpu" else _collate,
             pin_memory=torch.cuda.is_available(),
             timeout=timeout_seconds if workers else 0,
             worker_init_fn=start_worker,
@@ -212,6 +213,12 @@ def _collate(samples: list[Clips | PlaneClips | VideoError]) -> tuple[Clips | Pl
         return collate_planes(planes), broken
     clips = [sample for sample in samples if isinstance(sample, Clips)]
     return default_collate(clips) if clips else None, broken
+
+
+def _collate_clips(samples: list[Clips | PlaneClips | VideoError]) -> tuple[Clips | None, list[VideoError]]:
+    """The same, planes made into clips at once."""
+    batch, broken = _collate(samples)
+    return to_clips(batch) if isinstance(batch, PlaneBatch) else batch, broken
 
 
 def _raise(error: VideoError) -> None:

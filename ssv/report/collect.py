@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
@@ -109,10 +110,13 @@ def _arms(runs: Sequence[Run]) -> list[Arm]:
 
 
 def _named_by_form(groups: dict[tuple[str, str, str, str], list[Run]]) -> dict[tuple[str, str, str, str], list[Run]]:
-    """Tags of random starts are digests; the forms they stand for say more, where they are as different."""
-    starts = {key: (*key[:3], _form(runs)) for key, runs in groups.items() if key[0] == "random"}
-    told = len(starts) > 1 and len(set(starts.values())) == len(starts) and all(name[3] for name in starts.values())
-    return {starts.get(key, key) if told else key: runs for key, runs in groups.items()}
+    """Tags of random starts are digests; the forms they stand for say more, with the digest where two are of one form."""
+    forms = {key: _form(runs) for key, runs in groups.items() if key[0] == "random"}
+    if len(forms) < 2 or not all(forms.values()):
+        return groups
+    alike = Counter((key[1], form) for key, form in forms.items())
+    tags = {key: form if alike[key[1], form] == 1 else f"{form}, {key[3]}" for key, form in forms.items()}
+    return {(*key[:3], tags[key]) if key in tags else key: runs for key, runs in groups.items()}
 
 
 def _form(runs: Sequence[Run]) -> str:

@@ -49,6 +49,12 @@ class Arm:
         """Those of its runs."""
         return tuple(sorted({run.seed for run in self.runs}))
 
+    @property
+    def network(self) -> str:
+        """A digest of the backbone's arguments; empty where runs do not say, or do not agree."""
+        found = {run.network for run in self.runs}
+        return found.pop() if len(found) == 1 else ""
+
     def mean(self, quantity: str) -> float:
         """Mean over runs of ``clips_seen``, ``frames_seen`` or ``hours``."""
         return float(sum(getattr(run, quantity) for run in self.runs) / len(self.runs))

@@ -132,9 +132,9 @@ def _protocols(comparison: Comparison) -> Iterable[str]:
 
 
 def _cards(comparison: Comparison) -> Iterable[str]:
-    for column in comparison.main_columns:
-        if len(column.cards) > 1:
-            yield f"{column.heading} [{column.note}]: rows with another letter were measured in another way, see there"
+    mixed = [f"{column.heading} [{column.note}]" for column in comparison.main_columns if len(column.cards) > 1]
+    if mixed:
+        yield f"{', '.join(mixed)}: rows with another letter were measured in another way, see there"
 
 
 def _forms(comparison: Comparison) -> Iterable[str]:

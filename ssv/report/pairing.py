@@ -26,8 +26,8 @@ def compare(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) -> Di
 def reference_of(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) -> Arm | None:
     """The row of pretext ``reference`` that ``arm`` is compared with.
 
-    It has the same backbone; where there are several, one measured in the same form (card) is preferred, then one with
-    the same data and tag. None where there is no such row, or where ``arm`` is a row of that pretext itself.
+    It has the same backbone; where there are several, one of the very same network is preferred, then one measured in the
+    same form (card), then one with the same data and tag. None where there is no such row, or where ``arm`` is a row of that pretext itself.
     """
     rows = [
         other
@@ -40,6 +40,7 @@ def reference_of(column: Column, arm: Arm, reference: str, arms: Sequence[Arm]) 
     return max(
         rows,
         key=lambda row: (
+            row.network == arm.network != "",
             column.mark(row) == form,
             row.data == arm.data,
             row.tag == arm.tag,

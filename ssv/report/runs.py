@@ -74,7 +74,10 @@ class Audited:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run folder. ``notes`` holds what was odd about it, in words; ``uses_labels``: its pretext was told labels."""
+    """One run folder. ``notes`` holds what was odd about it, in words; ``uses_labels``: its pretext was told labels.
+
+    ``network`` is a digest of the backbone's arguments, empty where the folder does not say.
+    """
 
     folder: Path
     name: str
@@ -98,6 +101,7 @@ class Run:
     notes: tuple[str, ...]
     audits: tuple[Audited, ...] = ()
     uses_labels: bool = False
+    network: str = ""
 
     @property
     def finished(self) -> bool:
@@ -159,6 +163,7 @@ def read_run(folder: Path, *, now: float | None = None) -> Run:
         notes=tuple(notes),
         audits=audits,
         uses_labels=identity.get("uses_labels") is True,
+        network=clean(identity.get("network", "")),
     )
 
 

@@ -119,11 +119,14 @@ _VERDICTS = {
 
 
 def _where(column: Column, difference: Difference) -> str:
-    """``linear_probe toy [1] (+16.6 points [+11.8, +21.4], 5 seeds)``."""
+    """``linear_probe toy [1] (+16.6 points [+11.8, +21.4], 5 seeds)``; over test videos too, where these leave it open."""
     scale = Scale(column)
     numbers = f"{scale.signed(difference.mean)}{' points' if scale.percent else ''}"
     if difference.interval:
         numbers += f" {scale.interval(difference.interval)}, {seeds(len(difference.seeds))}"
+        low, high = difference.interval
+        if difference.videos and difference.verdict == NO_DIFFERENCE and (low > 0 or high < 0):
+            numbers += f"; {scale.interval(difference.videos)} over test videos"
     return f"{column.heading} [{column.note}] ({numbers})"
 
 

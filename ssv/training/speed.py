@@ -24,7 +24,8 @@ class Speed(NamedTuple):
     """Seconds for a batch of ``clips`` clips.
 
     reading: CPU time of decoding and cropping, in one process. transport: CPU time that a reading process costs on
-    top, on both sides. conversion: CPU time of making clips of planes, in the training process; part of neither.
+    top, on both sides. conversion: CPU time of making clips of planes, part of neither; the training process does it where
+    there is a GPU (``on_gpu``), else the reading ones.
     step: wall time of forward, backward and update; 0 where it was not measured.
     rate: clips per second that arrive from ``workers`` reading processes (0: read in place), by the clock.
     """
@@ -36,6 +37,7 @@ class Speed(NamedTuple):
     step: float
     rate: float
     workers: int
+    on_gpu: bool = False
 
 
 def measure_speed(
@@ -79,12 +81,13 @@ def measure_speed(
     progress(total, total)
     count = clips.pixels.shape[0] * clips.pixels.shape[1]
     transport = max((whole - one) / (batches - 1) - mean[0] - mean[1], 0.0)
-    return Speed(count, mean[0], transport, mean[1], mean[2], count / seconds, workers)
+    return Speed(count, mean[0], transport, mean[1], mean[2], count / seconds, workers, device.type != "cpu")
 
 
 def workers_needed(speed: Speed) -> int:
     """Reading processes that keep the step fed, were there a core for each."""
-    return max(1, math.ceil((speed.reading + speed.transport) / max(speed.step + speed.conversion, 1e-9)))
+    there, here = (0.0, speed.conversion) if speed.on_gpu else (speed.conversion, 0.0)
+    return max(1, math.ceil((speed.reading + speed.transport + there) / max(speed.step + here, 1e-9)))
 
 
 def _clips(samples: list[Clips | PlaneClips | VideoError], device: torch.device) -> Clips:

@@ -10,7 +10,7 @@ from ssv.training.speed import Speed, workers_needed
 from tests.compose import tiny_overrides
 from tests.videos import write_numbered
 
-SLOW_READING = Speed(clips=16, reading=0.8, transport=0.1, conversion=0.1, step=0.2, rate=20.0, workers=2)
+SLOW_READING = Speed(clips=16, reading=0.8, transport=0.1, conversion=0.1, step=0.2, rate=20.0, workers=2, on_gpu=True)
 
 
 def test_shares_and_rates():
@@ -23,6 +23,7 @@ def test_shares_and_rates():
 
 def test_workers_keep_the_step_fed():
     assert workers_needed(SLOW_READING) == 3  # 0.9 s of reading for 0.3 s of work on it
+    assert workers_needed(SLOW_READING._replace(on_gpu=False)) == 5  # readers make the clips: 1 s for 0.2 s of work
     assert workers_needed(SLOW_READING._replace(step=30.0)) == 1
 
 

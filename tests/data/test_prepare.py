@@ -159,6 +159,19 @@ def test_broken_videos_are_named_and_nothing_of_them_is_kept(pile, tmp_path, mad
         assert caught.value.reason == index.reason(index.row(name))
 
 
+def test_links_that_lead_nowhere_are_broken_videos(pile, tmp_path, capsys) -> None:
+    for name, target in (("gone.mp4", "nowhere.mp4"), ("round.mp4", "round.mp4")):
+        (pile / name).symlink_to(target)
+    assert main(["prepare", str(pile), f"out={tmp_path / 'out'}"]) == 1
+    output = capsys.readouterr()
+    assert "broken: gone.mp4: no such file" in output.out + output.err
+    assert "broken: round.mp4: " in output.out + output.err and "Traceback" not in output.err
+    index = find_index(str(tmp_path / "out"))
+    assert (
+        index is not None and [bool(index.reason(index.row(name))) for name in ("gone.mp4", "round.mp4")] == [True] * 2
+    )
+
+
 def test_other_settings_are_refused_with_the_difference(pile, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     prepare(str(pile), str(out), short_side=32)

@@ -15,6 +15,7 @@ from ssv.data.crops import CenterCrop, RandomResizedCrop
 from ssv.data.datamodule import VideoDataModule
 from ssv.data.grids import Grid
 from ssv.data.index import NAME, find_index
+from ssv.data.preparing.pile import walk
 from ssv.data.readers.base import VideoError
 from ssv.data.readers.probe import count_decodable, probe
 from ssv.data.readers.pyav import PyAVReader
@@ -186,12 +187,18 @@ def test_walking(tmp_path):
     (tmp_path / "deep" / "loop").symlink_to(tmp_path)
     (tmp_path / "deep" / "loop.mp4").symlink_to(tmp_path)
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    for name in ("round.mp4", "circle"):
+        (tmp_path / name).symlink_to(name)
     os.mkfifo(tmp_path / "pipe.mp4")
     found = find_files(str(tmp_path))
     files = ["B.AVI", "a.mp4", "deep/c.mkv", os.fsdecode(b"deep/\xff\xfe.mp4"), "folder.mp4/d.webm"]
-    assert found.videos == sorted([*files, "folder.mp4", "deep/loop.mp4", "gone.mp4"])
-    assert found.others == 2 and not found.unreadable
-    assert [os.path.relpath(video.path, tmp_path) for video in folder(str(tmp_path), "train")] == sorted(files)
+    lost = ["gone.mp4", "round.mp4"]
+    assert found.videos == sorted([*files, *lost, "folder.mp4", "deep/loop.mp4"])
+    assert found.others == 3 and not found.unreadable
+    # Links that lead nowhere are broken videos everywhere, and never absent ones.
+    listed = [os.path.relpath(video.path, tmp_path) for video in folder(str(tmp_path), "train")]
+    assert listed == sorted([*files, *lost])
+    assert [item.path for item in walk(str(tmp_path), pictures=False) if item.kind == "video"] == listed
 
 
 def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):

@@ -287,6 +287,24 @@ def test_a_row_is_paired_with_the_random_start_of_its_own_form(tmp_path):
     assert comparison.differences[walk, column, "random"].mean == pytest.approx(0.05)
 
 
+def test_a_row_is_paired_with_the_random_start_of_its_very_network(tmp_path):
+    """Two networks may look alike on a card: another depth, say."""
+    card = {"backbone": "2D, alone", "pixels": "RGB, mean"}
+    for seed in range(3):
+        for network, tag, start in (("deep", "aaa", 0.3), ("flat", "bbb", 0.2)):
+            rows = [score("linear_probe", start + 0.01 * seed, seed, card=card)]
+            write_run(tmp_path / f"{tag}{seed}", pretext="random", tag=tag, seed=seed, scores=rows, network=network)
+            rows = [score("linear_probe", 0.5 + 0.01 * seed, seed, card=card)]
+            write_run(
+                tmp_path / f"on_{network}{seed}", pretext=f"on_{network}", seed=seed, scores=rows, network=network
+            )
+    comparison = collect(tmp_path)
+    (column,) = comparison.main_columns
+    means = {arm.pretext: comparison.differences[arm, column, "random"].mean for arm in comparison.arms[2:]}
+    assert means == {"on_deep": pytest.approx(0.2), "on_flat": pytest.approx(0.3)}
+    assert {arm.tag for arm in comparison.arms[:2]} == {"2D, RGB, aaa", "2D, RGB, bbb"}
+
+
 def test_random_starts_of_one_form_are_one_row_whatever_measured_their_batch_norms(tmp_path):
     forms = {"aaa": {"backbone": "2D, alone", "pixels": "grey, mean"}, "bbb": {"backbone": "3D", "pixels": "RGB, mean"}}
     for seed in range(3):

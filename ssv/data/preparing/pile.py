@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from ssv.data.index import NAME
-from ssv.data.sets.lookup import is_video
+from ssv.data.sets.lookup import is_folder, is_listed, is_video
 
 PICTURES = (".jpg", ".jpeg", ".png")
 FEWEST_PICTURES = 2
@@ -61,12 +61,15 @@ def _files(root: str, relative: str, seen: set[str]) -> Iterator[Item]:
         path = f"{relative}/{entry.name}" if relative else entry.name
         if entry.name.startswith(".") or entry.name == NAME:
             continue
-        if entry.is_dir():
+        if is_folder(entry):
             yield from _files(root, path, seen)
-        elif entry.is_file():
+        elif is_listed(entry):
+            leads_nowhere = not os.path.exists(entry.path)  # found broken when it is prepared
+            size, changed = (0, 0) if leads_nowhere else (entry.stat().st_size, entry.stat().st_mtime_ns)
+            yield Item("video", path, path, size, changed)
+        elif not is_video(entry.name) and os.path.isfile(entry.path):
             status = entry.stat()
-            kind: Literal["video", "other"] = "video" if is_video(entry.name) else "other"
-            yield Item(kind, path, path, status.st_size, status.st_mtime_ns)
+            yield Item("other", path, path, status.st_size, status.st_mtime_ns)
 
 
 def _with_films(root: str, files: list[Item]) -> Iterator[Item]:

@@ -13,7 +13,7 @@ from ssv.data.readers.probe import one_line
 from ssv.data.scanning import journal
 from ssv.data.scanning.examine import Finding
 from ssv.data.scanning.workers import Work, in_children
-from ssv.data.sets.lookup import entries_below, is_video
+from ssv.data.sets.lookup import entries_below, is_folder, is_listed, is_video
 
 
 class Files(NamedTuple):
@@ -37,9 +37,9 @@ def find_files(root: str) -> Files:
         unreadable[_relative(str(error.filename), root)] = one_line(error)
 
     for entry in entries_below(root, on_error=note):
-        if is_video(entry.name) and (entry.is_file() or entry.is_dir() or entry.is_symlink()):  # no pipes or sockets
+        if is_listed(entry) or (is_video(entry.name) and is_folder(entry)):  # no pipes or sockets
             videos.append(_relative(entry.path, root))
-        elif not entry.is_dir():
+        elif not is_folder(entry):
             others += 1
     return Files(sorted(videos), others, unreadable)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ssv.data.sets.lookup import EXTENSIONS, entries_below, is_video, not_found
+from ssv.data.sets.lookup import EXTENSIONS, entries_below, is_listed, not_found
 from ssv.types import Video
 
 GET = "Put videos there, at any depth."
@@ -28,7 +28,7 @@ def folder(root: str, split: str) -> list[Video]:
         )
     if not os.path.isdir(root):
         raise not_found(root, "no such folder", get=GET, layout=LAYOUT)
-    paths = sorted(entry.path for entry in entries_below(root) if is_video(entry.name) and entry.is_file())
+    paths = sorted(entry.path for entry in entries_below(root) if is_listed(entry))
     if not paths:
         raise not_found(root, "no videos in this folder", get=GET, layout=LAYOUT)
     return [Video(path, -1, os.path.relpath(path, root)) for path in paths]

@@ -69,5 +69,22 @@ def entries_below(
         if entry.name.startswith(".") or entry.name == INDEX_FOLDER:
             continue
         yield entry
-        if entry.is_dir():
+        if is_folder(entry):
             yield from entries_below(entry.path, on_error=on_error, seen=seen)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or leads to one; a link that leads round in a circle does not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_listed(entry: os.DirEntry[str]) -> bool:
+    """Whether it is named like a video and is a file, or a link that leads nowhere: a broken video, and no absent one."""
+    try:
+        is_file = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # round in a circle
+        is_file = True
+    return is_file and is_video(entry.name)
