@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,14 +42,34 @@ class Job(NamedTuple):
 
 def run(config: dict[str, Any]) -> int:
     """Scan, write index and page, say what there is."""
+    job = find_job(config)
+    folder = result_folder(config, job.root)
+    with alone(folder):
+        scan(config, job, folder)
+    return 0
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the results of a pile; UserError where another scan has them: each would write its own view of the journal."""
+    with (folder / ".scan.lock").open("w") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by the processes that decode
+        except OSError:
+            raise UserError(
+                f"{folder} is being written by another `ssv scan`; wait for it, or set index=FOLDER"
+            ) from None
+        yield
+
+
+def scan(config: dict[str, Any], job: Job, folder: Path) -> None:
+    """The same, of a pile that nobody else is at."""
     from ssv.data.scanning.journal import NAME as JOURNAL
     from ssv.data.scanning.journal import read_journal
     from ssv.data.scanning.scan import write_findings
     from ssv.report.pile import write_pile
     from ssv.report.pile_words import next_commands, told
 
-    job = find_job(config)
-    folder = result_folder(config, job.root)
     is_prepared = writer(folder) == "ssv prepare"
     if is_prepared:
         config = {**config, "sample": 0}
@@ -62,7 +85,6 @@ def run(config: dict[str, Any]) -> int:
         use = "training looks at the files itself" if config["index"] else "training starts without opening files"
         print(f"index: {folder} ({use})")
     print("\n".join(f"next: {command}" for command in next_commands(pile)))
-    return 0
 
 
 def find_job(config: dict[str, Any]) -> Job:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from datetime import datetime
 
 import pytest
@@ -69,6 +71,20 @@ def test_what_cannot_be_is_one_line_and_2(pile, capsys):
     for words, complaint in {(): "what to scan?", (pile, "limits=3"): "did you mean 'limit'"}.items():
         code, out, err = scan(*words, capsys=capsys)
         assert code == 2 and out == "" and complaint in err and len(err.strip().splitlines()) == 1, (words, err)
+
+
+def test_two_scans_of_one_pile_are_refused(pile, capsys):
+    folder = pile / NAME
+    folder.mkdir(exist_ok=True)
+    hold = "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX); print(); input()"
+    command = [sys.executable, "-c", hold, str(folder / ".scan.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        code, out, err = scan(pile, capsys=capsys)
+        assert code == 2 and not out and "is being written by another `ssv scan`; wait for it" in err
+        assert scan(pile, f"index={pile.parent / 'elsewhere'}", capsys=capsys)[0] == 0
+        other.communicate("\n")
+    assert scan(pile, capsys=capsys)[0] == 0
 
 
 def test_what_cannot_be_scanned(pile, tmp_path):
