@@ -65,6 +65,8 @@ class FakeWandb:
         self.calls: list[str] = []
         self.others: list[str] = []  # paths asked for that are none of the above
         self.failing = self.failed = 0  # that many answers will be, and were, a 500
+        self.answering = threading.Event()  # while it is not set, requests are taken and not answered
+        self.answering.set()
         self._server = None
         self.lock = threading.RLock()
 
@@ -252,6 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fake._server is not self.server:  # vanished: connections that are still open are cut, too
             self.close_connection = True
             return None
+        fake.answering.wait()
         if fake.failing > 0:
             fake.failing -= 1
             fake.failed += 1

@@ -5,10 +5,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ssv.cli.dashboard import open_dashboard
@@ -215,6 +217,62 @@ def test_a_server_that_vanishes_loses_nothing(server, machine, tmp_path, capsys)
     with server:
         sync(line)
         check_curve(server, range(1, 8))
+
+
+def test_a_server_that_falls_silent_loses_nothing(server, machine, tmp_path, capsys):
+    machine.setenv("WANDB_FINISH_TIMEOUT", "3")
+    pretraining = train(tmp_path, range(1, 4))
+    wait_until(lambda: server.run(RUN["name"]).rows)
+    server.answering.clear()
+    started = time.monotonic()
+    log(pretraining, range(4, 8))
+    assert time.monotonic() - started < 5, "training does not wait for it"
+    pretraining.close()
+    assert time.monotonic() - started < 30
+    line = capsys.readouterr().out
+    assert "did not take all" in line
+    server.answering.set()
+    sync(line)
+    check_curve(server, range(1, 8))
+
+
+@pytest.mark.parametrize("trouble", ["errors", "gone"])
+def test_trouble_with_the_server_costs_a_run_nothing(server, machine, tmp_path, capsys, trouble):
+    """`ssv pretrain` as typed: the same bytes as without W&B, and the whole curve arrives later."""
+    from ssv.cli.main import main
+    from ssv.data.toy.world import write_world
+    from tests.test_runs import TINY
+
+    machine.setenv("WANDB_FINISH_TIMEOUT", "3")
+    machine.chdir(tmp_path)
+    world = tmp_path / "toy"
+    write_world(world, size="tiny", workers=2)
+    words = [*(word for word in TINY if not word.startswith(("logger", "data.workers"))), "data.workers=0", "steps=6"]
+
+    def spoil():
+        wait_until(lambda: server.runs)
+        if trouble == "errors":
+            server.failing = 10**6
+        else:
+            server.vanish()
+
+    watch = threading.Thread(target=spoil)
+    watch.start()
+    assert main(["pretrain", *words, f"data.root={world}", "outputs=watched"]) == 0
+    watch.join()
+    out = capsys.readouterr().out
+    assert main(["pretrain", *words, f"data.root={world}", "outputs=alone", "logger=none"]) == 0
+    (run,), (alone,) = (list((tmp_path / name).glob("speed*")) for name in ("watched", "alone"))
+    weights = [torch.load(folder / "backbone.pt", weights_only=True)["state_dict"] for folder in (run, alone)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [(row["clips_seen"], row["pretext/loss"]) for row in rows if "pretext/loss" in row]
+    assert len(losses) == 6
+    server.failing = 0
+    if trouble == "gone":
+        server.__enter__()
+    sync(out)
+    assert set(server.run(run.name).curve("pretext/loss")) == set(losses)
 
 
 def test_pretrain_and_evaluate_as_typed(server, machine, tmp_path):
