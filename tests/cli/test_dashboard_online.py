@@ -283,8 +283,10 @@ def test_pretrain_and_evaluate_as_typed(server, machine, tmp_path):
     machine.chdir(tmp_path)
     world, outputs = tmp_path / "toy", tmp_path / "outputs"
     write_world(world, size="tiny", workers=2)
+    broken = world / "UCF-101" / (world / "ucfTrainTestlist" / "trainlist01.txt").read_text().split()[0]
+    broken.write_bytes(b"")
     words = [word for word in TINY if not word.startswith(("logger", "data.workers"))]
-    common = [f"data.root={world}", "data.workers=0", f"outputs={outputs}"]
+    common = [f"data.root={world}", "data.workers=0", f"outputs={outputs}", "data.max_broken=1"]
     assert main(["pretrain", *words, *common, "tag=x", "steps=3"]) == 0
     folder = next(outputs.glob("*-x-s0"))
     run = server.run(folder.name)
@@ -292,6 +294,9 @@ def test_pretrain_and_evaluate_as_typed(server, machine, tmp_path):
     losses = [(row["clips_seen"], row["pretext/loss"]) for row in rows if "pretext/loss" in row]
     assert run.curve("pretext/loss") == losses and len(losses) == 3
     assert (run.group, run.job_type, run.exit_code) == (folder.name, "pretrain", 0)
+    assert (run.summary["data/broken_videos"], run.summary["data/lost_samples"]) == (1, 0)
+    (missed,) = json.loads((folder / "data.json").read_text())["broken"]
+    assert missed.endswith(broken.name)
 
     few = ["data=toy", "evaluation=knn", "trainer=cpu", "threads=1", *common, f"weights={folder}"]
     assert main(["evaluate", *few]) == 0
