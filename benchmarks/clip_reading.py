@@ -136,10 +136,10 @@ class Floor:
             with av.open(path) as container:
                 stream = container.streams.video[0]
                 name, header = stream.codec_context.name, stream.codec_context.extradata
-                stored = [packet for packet in container.demux(stream) if packet.size]
-                packets, times = [av.Packet(bytes(packet)) for packet in stored], [packet.pts for packet in stored]
+                packets = [packet for packet in container.demux(stream) if packet.size]  # with FFmpeg's zeros behind
             decoder = av.CodecContext.create(name, "r")
             decoder.thread_count, decoder.extradata = 1, header
+            times = [packet.pts for packet in packets]
             starts = {entry: times.index(known.table.ticks[entry]) for entry in known.table.entries[1:].tolist()}
             self.files[path] = decoder, packets, {0: 0, **starts}
         self.reader = reader

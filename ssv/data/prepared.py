@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,24 +14,34 @@ from av.video.reformatter import VideoReformatter
 from ssv.data.crops import Box
 from ssv.data.index import Index, find_index
 from ssv.data.planes import Planes
-from ssv.data.preparing.packets import group_start
+from ssv.data.preparing.packets import VERSION, checksum, group_start
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.readers.pyav import check_indices
 
 OPEN_FILES = 64
 DECODERS = 32
 NEAR = 65536  # bytes between two groups that are read with them: cheaper than another call
-_PADDING = 64  # bytes that FFmpeg's bit readers may touch behind a packet
+_PIECES = 1024  # that one call may read into (IOV_MAX of Linux and macOS)
+_BYTES = np.dtype(np.uint8)
 
 
 class _File(NamedTuple):
     """What the index says of a prepared file: its packets begin at ``start`` of the table of all."""
 
-    row: int
     start: int
     frames: int
     first: int
     header: int
+    size: tuple[int, int]
+
+
+class _Group(NamedTuple):
+    """Packets from the keyframe ``key`` to the last wanted frame; they begin at byte ``begin`` of the file."""
+
+    key: int
+    begin: int
+    packets: list[av.Packet]
+    check: int
 
 
 class PreparedReader(Reader):
@@ -50,6 +59,8 @@ class PreparedReader(Reader):
                 f"reader=prepared needs a data set written by `ssv prepare`, {root} is none; prepare it, or set "
                 "reader=pyav"
             )
+        if index.meta.get("prepare") != VERSION:
+            raise ValueError(f"{root} was prepared by another version of ssv; prepare it again into another folder")
         self.root = root
         self._index: Index = index
         self._prefix = os.path.join(root, "")
@@ -62,7 +73,7 @@ class PreparedReader(Reader):
         self._descriptors: OrderedDict[str, int] = OrderedDict()
         self._decoders: OrderedDict[int, Any] = OrderedDict()
         self._convert = VideoReformatter()
-        self._buffer = memoryview(bytearray(1 << 18))
+        self._unwanted = memoryview(bytearray(NEAR))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PreparedReader, (self.root,)
@@ -73,13 +84,13 @@ class PreparedReader(Reader):
 
     def size(self, path: str) -> tuple[int, int]:
         """Height and width of the frames of ``path``; the file is not opened. Raises VideoError as ``read``."""
-        return self._index.size(self._file(path).row)
+        return self._file(path).size
 
     def read(self, path: str, indices: Sequence[int]) -> np.ndarray:
         """See ``Reader.read``."""
         file = self._file(path)
         places = _places(path, indices, file.frames)
-        frames = np.empty((len(indices), *self._index.size(file.row), 3), dtype=np.uint8)
+        frames = np.empty((len(indices), *file.size, 3), dtype=np.uint8)
         for place, frame in self._decode(path, file, sorted(places)):
             rgb = self._convert.reformat(frame, format="rgb24", threads=1)
             frames[places[place]] = rgb.to_ndarray()
@@ -94,14 +105,19 @@ class PreparedReader(Reader):
         places = _places(path, indices, file.frames)
         top, left = box.top // 2, box.left // 2
         height, width = (box.top + box.height + 1) // 2 - top, (box.left + box.width + 1) // 2 - left
-        y = np.empty((len(indices), 2 * height, 2 * width), dtype=np.uint8)
-        uv = np.empty((len(indices), 2, height, width), dtype=np.uint8)
+        fine, coarse = (2 * height, 2 * width), (height, width)
+        y = np.empty((len(indices), *fine), dtype=np.uint8)
+        uv = np.empty((len(indices), 2, *coarse), dtype=np.uint8)
         for place, frame in self._decode(path, file, sorted(places)):
             luma, cb, cr = frame.planes
+            line, half = luma.line_size, cb.line_size
+            # Views, spelled out: a call for each would be felt, so little does the rest cost.
+            bright = np.ndarray(fine, _BYTES, luma, 2 * (top * line + left), (line, 1))
+            blue = np.ndarray(coarse, _BYTES, cb, top * half + left, (half, 1))
+            red = np.ndarray(coarse, _BYTES, cr, top * half + left, (half, 1))
             for at in places[place]:
-                y[at] = _part(luma, 2 * top, 2 * left, 2 * height, 2 * width)
-                uv[at, 0] = _part(cb, top, left, height, width)
-                uv[at, 1] = _part(cr, top, left, height, width)
+                y[at], uv[at, 0], uv[at, 1] = bright, blue, red
+            del frame, luma, cb, cr, bright, blue, red  # the decoder goes on in memory that the cache still holds
         inner = Box(box.top - 2 * top, box.left - 2 * left, box.height, box.width)
         return Planes(y, uv, inner, self._full_range)
 
@@ -116,56 +132,57 @@ class PreparedReader(Reader):
             raise VideoError(path, reason)
         start = int(self._files[row - 1]["end"]) if row else 0
         end, first, header, _ = self._files[row].item()
-        self._latest = path, _File(row, start, end - start, first, header)
+        self._latest = path, _File(start, end - start, first, header, self._index.size(row))
         return self._latest[1]
 
     def _decode(self, path: str, file: _File, places: list[int]) -> Iterator[tuple[int, Any]]:
         """The frames at ascending ``places``; only groups that hold one are decoded, up to the last asked for."""
         wanted = set(places)
         decoder = self._decoder(file.header)
-        for key, sizes, data in self._runs(path, file, places):
+        for key, packets in self._groups(path, file, places):
             decoder.flush_buffers()
-            end = 0
-            for place, size in enumerate(sizes, start=key):
-                start, end = end, end + size
-                frames = decoder.decode(av.Packet(data[start:end]))
+            for place, packet in enumerate(packets, start=key):
+                frames = decoder.decode(packet)
                 if len(frames) != 1:
                     raise VideoError(path, f"{len(frames)} frames come out of the decoder for frame {place}")
                 if place in wanted:
-                    yield place, frames[0]
+                    yield place, frames.pop()
 
-    def _runs(self, path: str, file: _File, places: list[int]) -> Iterator[tuple[int, list[int], memoryview]]:
-        """For each group with a wanted frame: its keyframe, the sizes of all packets up to the last wanted, their bytes."""
-        lasts: dict[int, int] = {}
-        for place in places:
-            lasts[group_start(place, file.first, self._gop)] = place
-        # As plain numbers at once: one field of one row of an array costs more than a table of them.
-        tables: list[list[tuple[int, int, int]]] = [
-            self._packets[file.start + key : file.start + last + 1].tolist() for key, last in lasts.items()
-        ]
-        spans = [(table[0][0], table[-1][0] + table[-1][1]) for table in tables]
-        data, begin, end = memoryview(b""), 0, 0
-        for number, (key, table, (first, last)) in enumerate(zip(lasts, tables, spans)):
-            if last > end:
-                begin, end = first, last
-                for near, far in spans[number + 1 :]:
-                    if near - end > NEAR:
-                        break
-                    end = far
-                data = self._bytes(path, begin, end - begin)
-            if zlib.crc32(data[first - begin : last - begin]) != table[-1][2]:
-                raise VideoError(path, f"is damaged in frames {key} to {lasts[key]}; remove it and prepare it again")
-            yield key, [size for _, size, _ in table], data[first - begin :]
+    def _groups(self, path: str, file: _File, places: list[int]) -> Iterator[tuple[int, list[av.Packet]]]:
+        """For each group with a wanted frame: its keyframe, and all packets up to that of the last wanted frame."""
+        lasts = {group_start(place, file.first, self._gop): place for place in places}
+        groups: list[_Group] = []
+        pieces: list[Any] = []
+        end = 0
+        for key, last in lasts.items():
+            # As plain numbers at once: one field of one row of an array costs more than a table of them.
+            table: list[tuple[int, int, int]] = self._packets[file.start + key : file.start + last + 1].tolist()
+            # FFmpeg's own memory: it wants zeros behind a packet, without which it decodes wrong pixels unnoticed.
+            packets = [av.Packet(size) for _, size, _ in table]
+            gap = table[0][0] - end
+            if groups and (gap > NEAR or len(pieces) + 1 + len(packets) > _PIECES):
+                yield from self._read(path, groups, pieces, end)
+                groups, pieces = [], []
+            if groups and gap:
+                pieces.append(self._unwanted[:gap])
+            pieces += packets
+            groups.append(_Group(key, table[0][0], packets, table[-1][2]))
+            end = table[-1][0] + table[-1][1]
+        if groups:
+            yield from self._read(path, groups, pieces, end)
 
-    def _bytes(self, path: str, begin: int, length: int) -> memoryview:
-        """Bytes of the file, with some zeros behind them; they are gone with the next call."""
-        if length + _PADDING > len(self._buffer):
-            self._buffer = memoryview(bytearray(2 * length + _PADDING))  # kept: new memory costs more than the reading
-        data = self._buffer[: length + _PADDING]
-        data[length:] = bytes(_PADDING)
-        if os.preadv(self._descriptor(path), [data[:length]], begin) != length:
+    def _read(
+        self, path: str, groups: list[_Group], pieces: list[Any], end: int
+    ) -> Iterator[tuple[int, list[av.Packet]]]:
+        """Fills ``pieces``, which end at byte ``end``, the groups' packets among them; hands out the sound groups."""
+        begin = groups[0].begin
+        if os.preadv(self._descriptor(path), pieces, begin) != end - begin:
             raise VideoError(path, "is shorter than when it was prepared; remove it and prepare again")
-        return data
+        for key, _, packets, check in groups:
+            if checksum(packets) != check:
+                last = key + len(packets) - 1
+                raise VideoError(path, f"is damaged in frames {key} to {last}; remove it and prepare it again")
+            yield key, packets
 
     def _descriptor(self, path: str) -> int:
         descriptor = self._descriptors.pop(path, None)
@@ -198,9 +215,3 @@ def _places(path: str, indices: Sequence[int], frames: int) -> dict[int, list[in
     for at, index in enumerate(check_indices(path, indices, frames).tolist()):
         places.setdefault(index, []).append(at)
     return places
-
-
-def _part(plane: Any, top: int, left: int, height: int, width: int) -> np.ndarray:
-    """A rectangle of a plane, uint8 (height,width), not a copy."""
-    line = plane.line_size
-    return np.ndarray((height, width), np.uint8, plane, top * line + left, (line, 1))

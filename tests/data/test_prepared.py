@@ -148,25 +148,29 @@ def test_groups_begin_elsewhere_in_each_video_as_its_name_says(roots) -> None:
 def test_only_groups_with_wanted_frames_are_decoded_up_to_the_last(roots, monkeypatch) -> None:
     reader = PreparedReader(roots["mpeg4"])
     path = paths(reader.root)[0]
-    runs, original = [], reader._runs
-    monkeypatch.setattr(reader, "_runs", lambda *a: (runs.append((run[0], len(run[1]))) or run for run in original(*a)))
+    groups, original = [], reader._groups
+    monkeypatch.setattr(reader, "_groups", lambda *a: (groups.append((g[0], len(g[1]))) or g for g in original(*a)))
     phase = first_group(os.path.relpath(path, reader.root), 8)
     reader.read(path, [phase + 17, phase + 2, phase + 18])
-    assert runs == [(phase, 3), (phase + 16, 3)]
+    assert groups == [(phase, 3), (phase + 16, 3)]
 
 
 def test_groups_near_each_other_are_read_at_once(roots, monkeypatch) -> None:
     reader = PreparedReader(roots["mpeg4"])
     path = paths(reader.root)[0]
-    asked, original = [], reader._bytes
-    monkeypatch.setattr(reader, "_bytes", lambda *a: asked.append(a) or original(*a))
+    reads, original = [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *a: reads.append(a) or original(*a))
     indices = [58, 3, 4, 5, 6, 7, 8, 9, 40]
     frames = reader.read(path, indices)
-    assert len(asked) == 1
-    monkeypatch.setattr(prepared, "NEAR", 0)
-    asked.clear()
-    assert (reader.read(path, indices) == frames).all()
-    assert len(asked) > 2 and sum(length for *_, length in asked) < os.path.getsize(path) // 2
+    assert len(reads) == 1
+    for constant, value, most in ("NEAR", 0, 99), ("_PIECES", 9, 9):
+        with monkeypatch.context() as patch:
+            patch.setattr(prepared, constant, value)
+            reads.clear()
+            assert (reader.read(path, indices) == frames).all()
+        assert len(reads) > 2
+        assert all(len(pieces) <= most for _, pieces, _ in reads)
+        assert sum(memoryview(piece).nbytes for _, pieces, _ in reads for piece in pieces) < os.path.getsize(path)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

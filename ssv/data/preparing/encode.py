@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from ssv.data.preparing.packets import find_packets, first_group, group_start
+from ssv.data.preparing.packets import checksum, find_packets, first_group, group_start
 from ssv.data.readers.base import VideoError
 from ssv.data.readers.probe import look, turns
 from ssv.data.readers.pyav import every_frame
@@ -86,7 +85,7 @@ def encode(film: Film, target: str, *, name: str, encoder: str, short_side: int,
         OSError: the file cannot be written, or does not read back as written.
     """
     height, width = small_size(film.height, film.width, short_side)
-    first, checksums, checksum = first_group(name, gop), [], 0
+    first, checks, check = first_group(name, gop), [], 0
     ticks = (film.ticks - film.ticks[0]) * film.unit[0]  # the muxer's clock has whole parts of a second
     lengths = np.diff(ticks, append=2 * ticks[-1] - ticks[-2] if len(ticks) > 1 else ticks[-1] + 1)
     options = _container(film.unit[1])
@@ -97,13 +96,13 @@ def encode(film: Film, target: str, *, name: str, encoder: str, short_side: int,
             packet.time_base = stream.time_base
             packet.pts = packet.dts = int(ticks[number])
             packet.duration = int(lengths[number])
-            checksum = zlib.crc32(packet, checksum if group_start(number, first, gop) < number else 0)
-            checksums.append(checksum)
+            check = checksum([packet], check if group_start(number, first, gop) < number else 0)
+            checks.append(check)
             container.mux(packet)
         header = bytes(stream.codec_context.extradata or b"")
     packets, written = find_packets(target, first, gop)
     gaps = np.diff(packets["position"]) - packets["size"][:-1]
-    if not np.array_equal(written, ticks) or packets["checksum"].tolist() != checksums or gaps.any():
+    if not np.array_equal(written, ticks) or packets["checksum"].tolist() != checks or gaps.any():
         raise OSError(f"{target} does not read back as it was written; is the disk sound?")
     return Encoded(packets, first, header, height, width)
 

@@ -16,13 +16,10 @@ import numpy as np
 from ssv.data.index import NAME, Entry, write_index
 from ssv.data.preparing.encode import ENCODERS, encode, film_of, film_of_pictures
 from ssv.data.preparing.journal import Done, Journal
-from ssv.data.preparing.packets import FILE, PACKET
+from ssv.data.preparing.packets import FILE, PACKET, VERSION
 from ssv.data.preparing.pile import Item, walk
 from ssv.data.readers.base import VideoError
 from ssv.data.scanning.workers import Beat, Work, in_children
-
-VERSION = 1
-"""Raised whenever the same source and settings give other bytes."""
 
 WORKPLACE = ".ssv_prepare"
 LARGEST_COPY = 100_000_000  # bytes of a file that is no video; what is larger is no list but an archive
@@ -85,7 +82,7 @@ def prepare(
     items = walk(root, pictures=pictures)
     if all(item.kind == "other" for item in items):
         raise ValueError(f"no videos below {os.path.abspath(root)}; name the folder that holds them, root=/path")
-    settings = {"version": VERSION, "encoder": encoder, "short_side": short_side, "gop": gop, "rate": rate}
+    settings = {"prepare": VERSION, "encoder": encoder, "short_side": short_side, "gop": gop, "rate": rate}
     workplace, unfinished = Path(out, WORKPLACE), Path(out, WORKPLACE, "unfinished")
     workplace.mkdir(parents=True, exist_ok=True)
     journal = Journal(workplace / "journal.jsonl", settings)
