@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -34,7 +35,9 @@ class PyAVReader(Reader):
             remaining = set(run.tolist())
             for position, frame in _decode(path, known, entry):
                 if position in remaining:
-                    frames[places == position] = _as_shown(path, frame, known, convert)
+                    shown = _as_shown(path, frame, known, convert)
+                    for at in np.flatnonzero(places == position):
+                        frames[at] = shown
                     remaining.remove(position)
                 if not remaining:
                     break
@@ -99,7 +102,7 @@ def _decode(path: str, known: Look, entry: int) -> Iterator[tuple[int, Any]]:
 
 def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
     """Gives each decoded frame its display position; leaves out those not shown."""
-    ticks = known.table.ticks
+    ticks: list[int] = known.table.ticks.tolist()  # a search in an array costs ten times one in a list
     latest = -1
     for frame in frames:
         if frame.is_corrupt:
@@ -108,7 +111,7 @@ def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int,
             latest += 1
             yield latest, frame
             continue
-        position = int(np.searchsorted(ticks, frame.pts)) if frame.pts is not None else len(ticks)
+        position = bisect_left(ticks, frame.pts) if frame.pts is not None else len(ticks)
         if position == len(ticks) or ticks[position] != frame.pts:
             continue
         if position <= latest:
@@ -118,9 +121,11 @@ def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int,
 
 
 def _as_shown(path: str, frame: Any, known: Look, convert: VideoReformatter) -> np.ndarray:
-    """The frame upright, uint8 (H,W,3) RGB."""
+    """The frame upright, uint8 (H,W,3) RGB; a view."""
     rgb = convert.reformat(frame, format="rgb24", threads=1)
-    upright: np.ndarray = np.rot90(rgb.to_ndarray(), k=turns(frame))
+    plane = rgb.planes[0]
+    pixels = np.ndarray((rgb.height, rgb.width, 3), np.uint8, plane, 0, (plane.line_size, 3, 1))
+    upright: np.ndarray = np.rot90(pixels, k=turns(frame))
     _check_size(path, known, upright.shape[:2])
     return upright
 
