@@ -13,11 +13,13 @@ fewest packets that lead to the frames, from memory, and throws the frames away.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,23 +29,30 @@ import av
 import numpy as np
 import torch
 from av.video.reformatter import Interpolation, VideoReformatter
+from torch.utils.data import DataLoader
 
+from ssv.data.batches import EpochBatches
 from ssv.data.crops import Box, RandomResizedCrop
+from ssv.data.dataset import VideoDataset
+from ssv.data.loading import ResumableLoader
 from ssv.data.prepared import PreparedReader
 from ssv.data.preparing.encode import encode, film_of, small_size
 from ssv.data.preparing.packets import group_start
 from ssv.data.preparing.run import prepare
+from ssv.data.probing import Times
 from ssv.data.readers.decord import DecordReader, has_decord, why_not_decord
 from ssv.data.readers.probe import look
 from ssv.data.readers.pyav import PyAVReader
+from ssv.data.sampling import RandomClips
 from ssv.data.sets.folder import folder
+from ssv.types import Video
 
 FRAMES, STRIDES = 16, (1, 2, 4, 8)
 SHORT_SIDE, CROP = 128, 112
 CROPPED = RandomResizedCrop(CROP)
 VIDEOS = 8  # of a folder
 DENSE = {"g": "16", "preset": "medium", "crf": "23"}  # what others make: H.264 with a keyframe every 16 frames
-QSCALE_5 = {"flags": "+qscale", "global_quality": str(5 * 118), "sc_threshold": "1000000000"}  # a keyframe only at "g"
+SOURCE = {"flags": "+qscale", "qmin": "3", "qmax": "3", "sc_threshold": "1000000000"}  # a keyframe only at "g"
 
 Request = tuple[str, list[int]]
 Method = Callable[[str, list[int]], object]
@@ -107,7 +116,7 @@ def generated(root: Path, *, videos: int, seconds: int) -> dict[str, str]:
     """Writes the generated videos; the folder of each kind."""
     kinds = {
         "Kinetics-like": ("mp4", 256, 340, "libx264", {"crf": "18", "preset": "medium", "g": "250"}),
-        "UCF-like": ("avi", 240, 320, "mpeg4", QSCALE_5 | {"g": "300", "bf": "1"}),
+        "UCF-like": ("avi", 240, 320, "mpeg4", SOURCE | {"g": "300", "bf": "1"}),
     }
     for name, (suffix, height, width, codec, options) in kinds.items():
         (root / name).mkdir()
@@ -201,6 +210,8 @@ def compared(
                 start = int(generator.integers(frames - FRAMES * stride + 1))
                 requests.append((path, list(range(start, start + FRAMES * stride, stride))))
         for name, (method, copies) in methods.items():
+            time.sleep(0.02)  # threads of the method before come to rest,
+            method(copies[requests[0][0]], requests[0][1])  # and what it left in the caches goes
             started = time.process_time()
             for path, indices in requests:
                 method(copies[path], indices)
@@ -255,9 +266,11 @@ def reading(
         ("prepared, RGB", "floor", lambda stride: None),
         ("mjpeg", "floor", lambda stride: None),
         ("prepared", "dense, decord + crop", lambda stride: 1 / 7),
+        ("mjpeg", "dense, decord + crop", lambda stride: 1 / 12 if stride == 8 else None),
         ("prepared", "dense, decord", lambda stride: None),
         ("prepared, RGB", "dense, decord", lambda stride: None),
         ("prepared", "dense, torchcodec", lambda stride: 1 / 5),
+        ("mjpeg", "dense, torchcodec", lambda stride: None),
         ("prepared", "source, decord", lambda stride: 1 / 10 if is_avi else 1 / 15),
         ("mjpeg", "source, decord", lambda stride: None),
         ("source, PyAV", "source floor", lambda stride: 1.45 if is_avi else 1.15),
@@ -280,34 +293,83 @@ def reading(
     return rows
 
 
+def travelling(corpus: str, prepared: list[str], root: str, rounds: int) -> list[Row]:
+    """What it costs that another process reads: all CPU time of both, of batches that are ready to be made into clips."""
+    rows = []
+    for stride in STRIDES:
+        paths = 48 * [path for path in prepared if len(look(path).info.seconds) >= FRAMES * stride]
+        videos, times = [Video(path) for path in paths], Times([look(path).info.seconds for path in paths])
+        sampler, crop = RandomClips(frames=FRAMES, stride=stride), RandomResizedCrop(CROP)
+        dataset = VideoDataset(videos, sampler, crop, PreparedReader(root), times=times)
+        # For a GPU, which makes the clips itself; none is needed to get so far.
+        loaders = [
+            ResumableLoader(dataset, EpochBatches(range(len(dataset)), 8), workers=n, device="cuda") for n in (0, 1)
+        ]
+        costs: tuple[list[float], list[float]] = [], []
+        for number in range(rounds + 1):
+            for loader, spent in zip(loaders, costs):
+                loader.batches.set_epoch(number)
+                before = cpu_seconds()
+                for _ in DataLoader.__iter__(loader):
+                    pass
+                if number:  # the first round starts the other process
+                    spent.append(cpu_seconds() - before)
+        for loader in loaders:
+            loader.end_workers()
+        shares = [with_one / alone for alone, with_one in zip(*costs)]
+        rows.append(Row(corpus, "prepared, one worker / in process", str(stride), shares, 1.1))
+    return rows
+
+
+def cpu_seconds() -> float:
+    """Of this process and its children that are alive, all threads."""
+    children = [str(child.pid) for child in multiprocessing.active_children()]
+    tasks = [task for child in children for task in Path("/proc", child, "task").glob("*/schedstat")]
+    return time.process_time() + sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
 def preparing(corpus: str, root: str, paths: list[str], workplace: Path, rounds: int) -> list[Row]:
     """Bytes before and after, and what preparation costs beside decoding and scaling alone."""
+    target = str(workplace / "again.mp4")
 
-    def bare(path: str) -> None:
+    def small(path: str) -> Iterator[Any]:
         with av.open(path) as container:
             container.streams.video[0].thread_type = "NONE"
             known, scale = look(path), VideoReformatter()
             height, width = small_size(known.info.height, known.info.width, SHORT_SIDE)
             for frame in container.decode(video=0):
-                scale.reformat(frame, width, height, "yuv420p", interpolation=Interpolation.AREA, threads=1)
+                yield scale.reformat(frame, width, height, "yuv420p", interpolation=Interpolation.AREA, threads=1)
 
-    def whole(path: str) -> None:
-        target = str(workplace / "again.mp4")
-        encode(film_of(path), target, name=path, encoder="mpeg4", short_side=SHORT_SIDE, gop=8)
-
-    costs: dict[str, list[float]] = {"bare": [], "whole": []}
-    for _ in range(max(1, rounds // 3)):
-        for name, work in (("bare", bare), ("whole", whole)):
-            started = time.process_time()
+    costs: dict[str, list[float]] = {"bare": [], "whole": [], "encoder": []}
+    for _ in range(rounds):
+        for name in costs:
+            spent = 0.0
             for path in paths:
-                work(path)
-            costs[name].append(time.process_time() - started)
+                film = film_of(path)
+                if name == "encoder":  # the frames are small and in memory
+                    film = film._replace(frames=list(small(path)))
+                started = time.process_time()
+                if name == "bare":
+                    deque(small(path), maxlen=0)
+                else:
+                    encode(film, target, name=path, encoder="mpeg4", short_side=SHORT_SIDE, gop=8)
+                spent += time.process_time() - started
+            costs[name].append(spent)
     is_avi = paths[0].lower().endswith(".avi")
-    before = sum(os.path.getsize(path) for path in paths)
-    rows = [Row(corpus, "preparation / decoding and scaling alone", "", ratios(costs, "whole", "bare"), 1.3)]
-    for encoder, target in (("mpeg4", 1.05 if is_avi else 1.0), ("mjpeg", None)):
+    rows = [
+        Row(corpus, "preparation / decoding and scaling alone", "", ratios(costs, "whole", "bare"), 1.3),
+        Row(
+            corpus,
+            "encoding and writing alone / decoding and scaling alone",
+            "",
+            ratios(costs, "encoder", "bare"),
+            None,
+        ),
+    ]
+    before = sum(map(os.path.getsize, paths))
+    for encoder, most in (("mpeg4", 1.05 if is_avi else 1.0), ("mjpeg", None)):
         after = sum(os.path.getsize(workplace / encoder / os.path.relpath(path, root)) for path in paths)
-        rows.append(Row(corpus, f"bytes, {encoder} / source", "", [after / before], target))
+        rows.append(Row(corpus, f"bytes, {encoder} / source", "", [after / before], most))
     return rows
 
 
@@ -357,6 +419,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--small", action="store_true", help="few and short files, two strides: for a test")
     words = parser.parse_args()
+    torch.set_num_threads(1)
     for name, there in (("decord", has_decord()), ("torchcodec", find_spec("torchcodec") is not None)):
         if not there:
             print(f"{name} is not installed: not measured")
@@ -368,7 +431,10 @@ def main() -> None:
             for encoder in ("mpeg4", "mjpeg"):
                 prepare(root, str(workplace / encoder), encoder=encoder, short_side=SHORT_SIDE)
             rows += reading(name, root, paths, workplace, words.rounds, STRIDES[::2] if words.small else STRIDES)
-            rows += preparing(name, root, paths, workplace, words.rounds)
+            if os.path.isdir("/proc/self/task"):
+                copies = [os.path.join(workplace, "mpeg4", os.path.relpath(path, root)) for path in paths]
+                rows += travelling(name, copies, str(workplace / "mpeg4"), words.rounds)
+            rows += preparing(name, root, paths, workplace, max(1, words.rounds // 3))
     print(table(rows))
 
 

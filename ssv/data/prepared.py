@@ -212,6 +212,8 @@ class PreparedReader(Reader):
 def _places(path: str, indices: Sequence[int], frames: int) -> dict[int, list[int]]:
     """Where in the result each frame goes, by its number. Raises VideoError for one outside the video."""
     places: dict[int, list[int]] = {}
-    for at, index in enumerate(check_indices(path, indices, frames).tolist()):
+    for at, index in enumerate(indices):
         places.setdefault(index, []).append(at)
+    if places and not 0 <= min(places) <= max(places) < frames:
+        check_indices(path, indices, frames)  # says which
     return places

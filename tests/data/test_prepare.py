@@ -20,7 +20,7 @@ from ssv.cli.main import main
 from ssv.data.index import find_index
 from ssv.data.prepared import PreparedReader
 from ssv.data.preparing import run
-from ssv.data.preparing.encode import Film, small_size
+from ssv.data.preparing.encode import QUANTIZER, Film, small_size
 from ssv.data.preparing.journal import Done, Journal
 from ssv.data.preparing.run import prepare
 from ssv.data.readers import pyav
@@ -371,6 +371,36 @@ def test_odd_times_and_lengths(tmp_path) -> None:
         before = probe(str(tmp_path / "source" / name)).seconds
         assert (index.seconds(index.row(name)) == before).all()
         assert np.abs(probe(path).seconds - before).max() < 1e-9
+
+
+def mpeg4_quantizer(packet: bytes) -> int:
+    """What the head of an MPEG-4 picture says of it (ISO/IEC 14496-2, 6.2.5)."""
+    head = packet.index(b"\0\0\1\xb6") + 4
+    bits = "".join(f"{byte:08b}" for byte in packet[head : head + 8])
+    is_predicted = bits[:2] == "01"
+    seconds = bits.index("0", 2) + 1
+    # Marker, time (25 ticks a second: 5 bits), marker, coded, rounding if predicted, 3 bits of DC threshold.
+    place = seconds + 1 + 5 + 1 + 1 + is_predicted + 3
+    return int(bits[place : place + 5], 2)
+
+
+def jpeg_quantizer(packet: bytes) -> float:
+    """The table's share of the one in MPEG-1 (ISO/IEC 11172-2, 2.4.3.2): its last, coarsest entry there is 83."""
+    table = packet.index(b"\xff\xdb") + 5
+    return packet[table + 63] / (83 / 8)
+
+
+@pytest.mark.parametrize("encoder", ["mpeg4", "mjpeg"])
+def test_the_quantizer_is_the_one_named(made, tmp_path, encoder) -> None:
+    (tmp_path / "pile").mkdir()
+    for kind in (videos.b_frames, videos.avi):  # MPEG-4 frames bear a quantizer of their own when they are decoded
+        shutil.copy(made(kind), tmp_path / "pile")
+    prepare(str(tmp_path / "pile"), str(tmp_path / "out"), encoder=encoder, short_side=32)
+    for video in folder(str(tmp_path / "out"), "train"):
+        with av.open(video.path) as container:
+            packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+        found = {mpeg4_quantizer(packet) if encoder == "mpeg4" else round(jpeg_quantizer(packet)) for packet in packets}
+        assert found == {QUANTIZER} and len(packets) > 30
 
 
 def test_audio_is_dropped(tmp_path) -> None:

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ssv.data import prepared
 from ssv.data.crops import Box
 from ssv.data.index import find_index
 from ssv.data.prepared import PreparedReader
-from ssv.data.preparing.packets import first_group
+from ssv.data.preparing.packets import VERSION, first_group
 from ssv.data.preparing.run import prepare
 from ssv.data.readers import decord as decord_module
 from ssv.data.readers.base import VideoError
@@ -213,6 +214,15 @@ def test_what_is_asked_wrongly_is_said(roots, tmp_path) -> None:
         reader.read(os.path.join(reader.root, "other.mp4"), [0])
     with pytest.raises(ValueError, match="ssv prepare"):
         PreparedReader(str(tmp_path))
+
+
+def test_a_data_set_of_another_version_is_refused_in_one_line(roots, tmp_path) -> None:
+    copy = shutil.copytree(roots["mpeg4"], tmp_path / "old")
+    meta = copy / "ssv_index" / "meta.json"
+    meta.write_text(meta.read_text().replace(f'"prepare": {VERSION}', '"prepare": 1'))
+    with pytest.raises(ValueError, match=r"old was prepared by another version of ssv; prepare it again") as caught:
+        PreparedReader(str(copy))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_path_is_found_however_it_is_written(roots, monkeypatch) -> None:

@@ -20,7 +20,6 @@ from ssv.data.sequences.pictures import read_picture
 
 ENCODERS = ("mpeg4", "mjpeg")
 QUANTIZER = 3  # of 1 (finest) to 31
-_LAMBDA = 118  # FFmpeg's unit for it
 _CLOCK = Fraction(1, 25)  # of the encoder: MPEG-4 takes no fine one, so that true times are set in its packets
 
 
@@ -120,7 +119,8 @@ def _container(ticks_per_second: int) -> dict[str, str]:
 
 
 def _stream(container: Any, encoder: str, height: int, width: int, gop: int) -> Any:
-    options = {"flags": "+qscale+bitexact", "global_quality": str(QUANTIZER * _LAMBDA)}
+    # As bounds: "global_quality" is for frames that bear it, which PyAV's do not; they got the least quantizer, 2.
+    options = {"flags": "+qscale+bitexact", "qmin": str(QUANTIZER), "qmax": str(QUANTIZER)}
     stream = container.add_stream(encoder, rate=1 / _CLOCK, options=options)
     context = stream.codec_context
     context.height, context.width = height, width
