@@ -123,7 +123,7 @@ def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int,
 def _as_shown(path: str, frame: Any, known: Look, convert: VideoReformatter) -> np.ndarray:
     """The frame upright, uint8 (H,W,3) RGB; a view."""
     rgb = convert.reformat(frame, format="rgb24", threads=1)
-    plane = rgb.planes[0]
+    plane: Any = rgb.planes[0]
     pixels = np.ndarray((rgb.height, rgb.width, 3), np.uint8, plane, 0, (plane.line_size, 3, 1))
     upright: np.ndarray = np.rot90(pixels, k=turns(frame))
     _check_size(path, known, upright.shape[:2])
