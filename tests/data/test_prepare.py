@@ -22,6 +22,7 @@ from ssv.data.prepared import PreparedReader
 from ssv.data.preparing import run
 from ssv.data.preparing.encode import QUANTIZER, Film, small_size
 from ssv.data.preparing.journal import Done, Journal
+from ssv.data.preparing.packets import VERSION
 from ssv.data.preparing.run import prepare
 from ssv.data.readers import pyav
 from ssv.data.readers.base import VideoError
@@ -179,6 +180,19 @@ def test_other_settings_are_refused_with_the_difference(pile, tmp_path, capsys) 
     assert main(["prepare", str(pile), f"out={out}", "encoder=mpeg4", "short_side=48", "gop=4"]) == 2
     said = capsys.readouterr().err
     assert "encoder=mjpeg (now mpeg4), short_side=32 (now 48), gop=1 (now 4)" in said and len(said.splitlines()) == 1
+    assert contents(out) == before
+
+
+def test_what_another_version_prepared_is_not_mixed_with_new_files(pile, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    prepare(str(pile), str(out), short_side=32)
+    journal = out / ".ssv_prepare" / "journal.jsonl"
+    journal.write_text(journal.read_text().replace(f'"prepare": {VERSION}', '"version": 1', 1))
+    before = contents(out)
+    assert main(["prepare", str(pile), f"out={out}", "short_side=32"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "was prepared by another version of ssv; name another folder for out, or remove that one\n"
+    )
     assert contents(out) == before
 
 

@@ -57,10 +57,7 @@ class Journal:
             self._write({"settings": dict(settings)})
         elif found != settings:
             self.close()
-            raise ValueError(
-                f"{path.parent.parent} was prepared with {_difference(found, settings)}; name another folder for out, "
-                "or set the former"
-            )
+            raise ValueError(f"{path.parent.parent} was prepared {_difference(found, settings)}")
 
     def close(self) -> None:
         """Lets another process have it."""
@@ -160,5 +157,8 @@ def _unpack(plain: dict[str, Any]) -> Done:
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    if found.get("prepare") != wanted.get("prepare"):
+        return "by another version of ssv; name another folder for out, or remove that one"
     keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    return ", ".join(f"{key}={found.get(key)} (now {wanted.get(key)})" for key in keys)
+    changes = ", ".join(f"{key}={found.get(key)} (now {wanted.get(key)})" for key in keys)
+    return f"with {changes}; name another folder for out, or set the former"
