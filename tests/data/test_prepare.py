@@ -258,7 +258,7 @@ def test_a_full_disk_leaves_whole_files_only_and_the_rest_follows(pile, tmp_path
 @pytest.mark.slow
 def test_a_file_that_may_not_grow_is_one_line_and_exit_code_1(pile, tmp_path) -> None:
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))
 
     words = [sys.executable, "-m", "ssv", "prepare", str(pile), f"out={tmp_path / 'out'}", "workers=2", "encoder=mpeg4"]
     found = subprocess.run(words, capture_output=True, text=True, preexec_fn=small_files)
