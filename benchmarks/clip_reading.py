@@ -310,8 +310,8 @@ def travelling(corpus: str, prepared: list[str], root: str, rounds: int) -> list
             for loader, spent in zip(loaders, costs):
                 loader.batches.set_epoch(number)
                 before = cpu_seconds()
-                for _ in DataLoader.__iter__(loader):
-                    pass
+                for sent, _ in DataLoader.__iter__(loader):
+                    loader.passage.receive(sent)
                 if number:  # the first round starts the other process
                     spent.append(cpu_seconds() - before)
         for loader in loaders:

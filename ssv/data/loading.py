@@ -9,11 +9,12 @@ from typing import Any
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ssv.data.batches import EpochBatches, Key
 from ssv.data.dataset import VideoDataset
+from ssv.data.passage import Parcel, Passage
 from ssv.data.planes import PlaneBatch, PlaneClips, collate_planes, to_clips
 from ssv.data.readers.base import VideoError
 from ssv.data.reading_process import start_worker
@@ -64,12 +65,14 @@ class ResumableLoader(DataLoader[Clips]):
             # The threads of a library's pool do not live on in a fork, which would wait for them for ever.
             cv2.setNumThreads(1)
         forks = workers > 0 and "fork" in multiprocessing.get_all_start_methods()
+        # One more than each process may have under way: it goes on while its batch is being received.
+        passage = Passage(workers, PREFETCH + 1)
         super().__init__(
             dataset,
             batch_sampler=batches,
             num_workers=workers,
             # A GPU makes clips of planes itself. A CPU would do it between two steps: there the reading processes do.
-            collate_fn=_collate_clips if torch.device(device).type == "cpu" else _collate,
+            collate_fn=_Collate(passage, clips=torch.device(device).type == "cpu"),
             pin_memory=torch.cuda.is_available(),
             timeout=timeout_seconds if workers else 0,
             worker_init_fn=start_worker,
@@ -81,6 +84,7 @@ class ResumableLoader(DataLoader[Clips]):
             persistent_workers=workers > 0,
         )
         self.batches = batches
+        self.passage = passage
         self.device = torch.device(device)
         self._on_broken = on_broken or _raise
         self._fingerprint = dataset.fingerprint()
@@ -126,7 +130,7 @@ class ResumableLoader(DataLoader[Clips]):
 
     def _next(self, source: Iterator[Any], number: int) -> tuple[Clips | None, list[VideoError]]:
         try:
-            clips, broken = next(source)
+            sent, broken = next(source)
         except RuntimeError as error:
             # DataLoader has no exception types of its own for these two.
             waiting = f"waiting for {named([self.path(key) for key in self.batches.batch(number)])}"
@@ -141,9 +145,10 @@ class ResumableLoader(DataLoader[Clips]):
                     "its reader (data.workers=0 shows which)"
                 ) from error
             raise
-        if isinstance(clips, PlaneBatch):
-            clips = to_clips(clips._replace(data=clips.data.to(self.device, non_blocking=True)))
-        return clips, broken
+        batch = None if sent is None else self.passage.receive(sent)
+        if isinstance(batch, PlaneBatch):
+            batch = to_clips(batch._replace(data=batch.data.to(self.device, non_blocking=True)))
+        return batch, broken
 
     def end_workers(self) -> None:
         """Ends the reading processes; iterating again starts new ones."""
@@ -206,19 +211,28 @@ _MEANINGS = {
 }
 
 
-def _collate(samples: list[Clips | PlaneClips | VideoError]) -> tuple[Clips | PlaneBatch | None, list[VideoError]]:
+class _Collate:
     """A batch of what could be read, (B,...), and what could not."""
-    broken = [sample for sample in samples if isinstance(sample, VideoError)]
-    if planes := [sample for sample in samples if isinstance(sample, PlaneClips)]:
-        return collate_planes(planes), broken
-    clips = [sample for sample in samples if isinstance(sample, Clips)]
-    return default_collate(clips) if clips else None, broken
 
+    def __init__(self, passage: Passage, *, clips: bool) -> None:
+        """``clips``: planes are made into clips at once."""
+        self.passage = passage
+        self.clips = clips
 
-def _collate_clips(samples: list[Clips | PlaneClips | VideoError]) -> tuple[Clips | None, list[VideoError]]:
-    """The same, planes made into clips at once."""
-    batch, broken = _collate(samples)
-    return to_clips(batch) if isinstance(batch, PlaneBatch) else batch, broken
+    def __call__(
+        self, samples: list[Clips | PlaneClips | VideoError]
+    ) -> tuple[Clips | PlaneBatch | Parcel | None, list[VideoError]]:
+        broken = [sample for sample in samples if isinstance(sample, VideoError)]
+        batch: Clips | PlaneBatch
+        if planes := [sample for sample in samples if isinstance(sample, PlaneClips)]:
+            batch = collate_planes(planes)
+            if self.clips:
+                batch = to_clips(batch)
+        elif clips := [sample for sample in samples if isinstance(sample, Clips)]:
+            batch = Clips(*map(torch.stack, zip(*clips)))
+        else:
+            return None, broken
+        return self.passage.send(batch), broken
 
 
 def _raise(error: VideoError) -> None:
