@@ -3,6 +3,8 @@ PYTHON ?= python3
 TORCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# A process for each core, at most four: many tests start processes of their own, of a gigabyte each.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo study pictures test test-slow check format bench clean
@@ -30,10 +32,10 @@ pictures: setup  ## the picture of the demo's report in the README, drawn by Chr
 	@$(BIN)/python docs/make_pictures.py
 
 test: setup  ## all tests but the slow ones
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-slow: setup  ## the slow tests: kill and resume, processes, wheel
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
 
 check: setup  ## format, lint and types, as pre-commit runs them
 	$(BIN)/ruff format --check .
