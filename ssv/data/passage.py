@@ -1,7 +1,7 @@
 """How batches get from the reading processes to the training process: through memory that is used again.
 
 By itself a DataLoader takes new shared memory for each tensor of each batch. Fresh pages cost the system several times
-what it takes to copy the bytes, and containers often allow only 64 MB of /dev/shm, beyond which a process dies. Here
+what it takes to copy the bytes, and containers often allow only 64 MB of /dev/shm, beyond which reading fails. Here
 each process has a few nameless files in memory (Linux; as in multiprocessing they are handed down by fork) and fills
 them in turn; the training process copies each batch out and so gives its file back.
 """

@@ -60,7 +60,7 @@ class PlaneClips(NamedTuple):
 
 
 class PlaneBatch(NamedTuple):
-    """A batch of ``PlaneClips``: one tensor, in shared memory, and tables; each tensor more would cost a mapping.
+    """A batch of ``PlaneClips``: one tensor, and tables.
 
     data: uint8 (bytes,), for each clip its luma and then its chroma, as in ``Planes``.
     table: int64 (B * V, 8), of each view: where its clip begins in ``data``, height and width of the planes; top, left,
