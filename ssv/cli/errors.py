@@ -47,6 +47,8 @@ def from_hydra(error: Exception, keys: Iterable[str]) -> str:
 def unknown_key(key: str, keys: Iterable[str]) -> str:
     """One line about a key that does not exist."""
     known = list(keys)
+    if key in known:  # a group that no default chooses from
+        return f"'{key}' has no value to change; add it: +{key}=..."
     hint = nearest(key, known)
     if not hint and "." in key:  # a slip in one part: compare within the parent
         parent, _, leaf = key.rpartition(".")

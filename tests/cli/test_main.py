@@ -54,6 +54,7 @@ def test_help_teaches_with_five_examples(verb):
         (["pretrain", "+typo=1"], "unknown key 'typo'"),
         (["pretrain", "+data.batchsize=3"], "unknown key 'data.batchsize'; did you mean 'data.batch_size'?"),
         (["pretrain", "+experment=demo"], "unknown key 'experment'"),
+        (["pretrain", "experiment=demo"], "'experiment' has no value to change; add it: +experiment=..."),
         (["pretrain", "+experiment=nothing_like_it"], "unknown experiment 'nothing_like_it'"),
         (["pretrain", "steps=many"], "steps takes a whole number of at least 1, got 'many'"),
         (["evaluate"], "weights must be set: weights=VALUE"),
