@@ -293,10 +293,10 @@ def reading(
     return rows
 
 
-def travelling(corpus: str, prepared: list[str], root: str, rounds: int) -> list[Row]:
+def travelling(corpus: str, prepared: list[str], root: str, rounds: int, strides: Sequence[int]) -> list[Row]:
     """What it costs that another process reads: all CPU time of both, of batches that are ready to be made into clips."""
     rows = []
-    for stride in STRIDES:
+    for stride in strides:
         paths = 48 * [path for path in prepared if len(look(path).info.seconds) >= FRAMES * stride]
         videos, times = [Video(path) for path in paths], Times([look(path).info.seconds for path in paths])
         sampler, crop = RandomClips(frames=FRAMES, stride=stride), RandomResizedCrop(CROP)
@@ -430,10 +430,11 @@ def main() -> None:
             root, paths = linked(root, paths, workplace / "source")
             for encoder in ("mpeg4", "mjpeg"):
                 prepare(root, str(workplace / encoder), encoder=encoder, short_side=SHORT_SIDE)
-            rows += reading(name, root, paths, workplace, words.rounds, STRIDES[::2] if words.small else STRIDES)
+            strides = STRIDES[::2] if words.small else STRIDES
+            rows += reading(name, root, paths, workplace, words.rounds, strides)
             if os.path.isdir("/proc/self/task"):
                 copies = [os.path.join(workplace, "mpeg4", os.path.relpath(path, root)) for path in paths]
-                rows += travelling(name, copies, str(workplace / "mpeg4"), words.rounds)
+                rows += travelling(name, copies, str(workplace / "mpeg4"), words.rounds, strides)
             rows += preparing(name, root, paths, workplace, max(1, words.rounds // 3))
     print(table(rows))
 

@@ -15,7 +15,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from ssv.data.batches import EpochBatches, Key
 from ssv.data.dataset import VideoDataset
 from ssv.data.passage import Parcel, Passage
-from ssv.data.planes import PlaneBatch, PlaneClips, collate_planes, to_clips
+from ssv.data.planes import PlaneBatch, PlaneClips, collate, to_clips
 from ssv.data.readers.base import VideoError
 from ssv.data.reading_process import start_worker
 from ssv.data.sets.lookup import named
@@ -223,15 +223,12 @@ class _Collate:
         self, samples: list[Clips | PlaneClips | VideoError]
     ) -> tuple[Clips | PlaneBatch | Parcel | None, list[VideoError]]:
         broken = [sample for sample in samples if isinstance(sample, VideoError)]
-        batch: Clips | PlaneBatch
-        if planes := [sample for sample in samples if isinstance(sample, PlaneClips)]:
-            batch = collate_planes(planes)
-            if self.clips:
-                batch = to_clips(batch)
-        elif clips := [sample for sample in samples if isinstance(sample, Clips)]:
-            batch = Clips(*map(torch.stack, zip(*clips)))
-        else:
+        read = [sample for sample in samples if not isinstance(sample, VideoError)]
+        if not read:
             return None, broken
+        batch = collate(read)
+        if self.clips and isinstance(batch, PlaneBatch):
+            batch = to_clips(batch)
         return self.passage.send(batch), broken
 
 

@@ -111,6 +111,13 @@ def collate_planes(samples: Sequence[PlaneClips]) -> PlaneBatch:
     )
 
 
+def collate(samples: Sequence[Clips | PlaneClips]) -> Clips | PlaneBatch:
+    """One batch of samples, (B,...); all are of one type."""
+    if planes := [sample for sample in samples if isinstance(sample, PlaneClips)]:
+        return collate_planes(planes)
+    return Clips(*map(torch.stack, zip(*samples)))
+
+
 @torch.no_grad()
 def to_clips(batch: PlaneBatch) -> Clips:
     """The clips of a batch, pixels uint8 (B,V,3,T,size,size), on the device of ``batch.data``; no draws.

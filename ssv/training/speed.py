@@ -13,7 +13,7 @@ import torch
 from ssv.data.batches import EpochBatches
 from ssv.data.dataset import VideoDataset
 from ssv.data.loading import ResumableLoader
-from ssv.data.planes import PlaneClips, collate_planes, to_clips
+from ssv.data.planes import PlaneBatch, PlaneClips, collate, to_clips
 from ssv.data.readers.base import VideoError
 from ssv.types import Clips
 
@@ -94,11 +94,8 @@ def _clips(samples: list[Clips | PlaneClips | VideoError], device: torch.device)
     for sample in samples:
         if isinstance(sample, VideoError):
             raise sample
-    if planes := [sample for sample in samples if isinstance(sample, PlaneClips)]:
-        batch = collate_planes(planes)
-        clips = to_clips(batch._replace(data=batch.data.to(device)))
-    else:
-        clips = Clips(*map(torch.stack, zip(*(sample for sample in samples if isinstance(sample, Clips)))))
+    batch = collate([sample for sample in samples if not isinstance(sample, VideoError)])
+    clips = to_clips(batch._replace(data=batch.data.to(device))) if isinstance(batch, PlaneBatch) else batch
     return Clips(*(field.to(device) for field in clips))
 
 
