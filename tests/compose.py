@@ -1,5 +1,6 @@
 """Composes the real configuration in tests, once per request, without a run."""
 
+import re
 from pathlib import Path
 
 import hydra
@@ -32,3 +33,8 @@ def data_of(evaluation):
     lines = (ROOT / "conf" / "evaluation" / f"{evaluation}.yaml").read_text().splitlines()
     found = [line.removeprefix("# data:").strip() for line in lines if line.startswith("# data:")]
     return found[0] if found else "toy"
+
+
+def files_to_write(page):
+    """What a page tells a reader to write, as printed: (file name, content) of each block whose name stands before it."""
+    return re.findall(r"`([\w./]+\.(?:py|yaml))`[^`]*:\n\n```(?:python|yaml)\n(.*?)```", page.read_text(), re.S)

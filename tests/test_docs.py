@@ -10,7 +10,7 @@ import yaml
 from ssv.cli.cells import plan, swept
 from ssv.cli.job import compose, dotted
 from ssv.cli.main import VERBS
-from tests.compose import ROOT, stems
+from tests.compose import ROOT, files_to_write, stems
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEACHERS = [*PAGES, *sorted((ROOT / "conf").glob("*.yaml")), *sorted((ROOT / "conf" / "experiment").glob("*.yaml"))]
@@ -66,12 +66,10 @@ def every_command():
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """The files that the pages tell a reader to write, each fenced block that opens with its name."""
+    """The files that the pages tell a reader to write."""
     folder = tmp_path_factory.mktemp("own")
     for page in PAGES:
-        for name, content in re.findall(
-            r"```(?:python|yaml)\n# ([\w./]+\.(?:py|yaml))\b[^\n]*\n(.*?)```", page.read_text(), re.S
-        ):
+        for name, content in files_to_write(page):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(content)
     sys.path.insert(0, str(folder))
@@ -189,4 +187,4 @@ def test_scripts_and_targets_of_make_exist(page):
 
 
 def test_the_pages_are_few():
-    assert len(list((ROOT / "docs").glob("*.md"))) <= 10
+    assert len(list((ROOT / "docs").glob("*.md"))) <= 14

@@ -1,14 +1,13 @@
 """The documented example of a pretext that lives in a user's own folder, run as documented; and the wheel, elsewhere."""
 
 import os
-import re
 import subprocess
 import sys
 import zipfile
 
 import pytest
 
-from tests.compose import ROOT
+from tests.compose import ROOT, files_to_write
 
 pytestmark = pytest.mark.slow
 RUN = ["steps=2", "data.batch_size=2", "data.workers=0", "trainer=cpu", "threads=1", "logger=none", "probe_every=0"]
@@ -30,8 +29,7 @@ def run(command, cwd, **environment):
 
 
 def test_a_pretext_of_ones_own_as_documented(world, tmp_path):
-    text = (ROOT / "docs" / "pretexts.md").read_text()
-    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", text, re.S)
+    blocks = files_to_write(ROOT / "docs" / "pretexts.md")
     assert [name for name, _ in blocks] == ["my_module.py", "my_conf/pretext/time_direction.yaml"]
     for name, content in blocks:
         path = tmp_path / name
@@ -42,6 +40,76 @@ def test_a_pretext_of_ones_own_as_documented(world, tmp_path):
     assert found.returncode == 0, found.stdout + found.stderr
     assert (tmp_path / "outputs").exists()
     assert next((tmp_path / "outputs").glob("time_direction-*/backbone.pt"))
+
+
+MINE = {
+    "my_backbone.py": """
+from torch import nn
+
+from ssv.backbones.base import Backbone
+
+
+class Plain(Backbone):
+    def __init__(self, *, width=8):
+        super().__init__()
+        self.kwargs, self.out_channels, self.stride, self.time_local = {"width": width}, width, (2, 4, 4), False
+        self.mean = self.std = (0.5, 0.5, 0.5)
+        self.conv = nn.Conv3d(3, width, 3, self.stride, 1)
+
+    def forward(self, pixels):
+        return self.conv(pixels).relu()
+""",
+    "my_conf/backbone/plain.yaml": "# Mine.\n_target_: my_backbone.Plain\nwidth: 8\n",
+    "my_data.py": """
+from ssv.data.sets.ucf101 import ucf101
+
+
+def few(root, split, *, fold):
+    return ucf101(root, split, fold=fold)[1:]
+""",
+    "my_conf/data/few.yaml": "# All videos but one.\ndefaults: [toy]\nvideos: {_target_: my_data.few, _partial_: true}\n",
+    "my_evaluation.py": """
+from ssv.evaluations.base import Evaluation
+
+
+class Weight(Evaluation):
+    protocol = "the mean of the first weights"
+
+    def run(self, backbone, data, trainer):
+        return {"mean": float(next(backbone.parameters()).mean()), "chance": 0.0}
+""",
+    "my_conf/evaluation/weight.yaml": "# Mine.\n_target_: my_evaluation.Weight\n",
+    "my_conf/study/mine.yaml": """
+seeds: [0]
+pretrain: ["pretext=time_direction backbone=plain data=few steps=2 data.batch_size=2 data.workers=0 data.held_out=0.5 probe_every=0"]
+evaluate: ["evaluation=weight data=few data.workers=0 data.held_out=0.5"]
+every: {pretrain: trainer=cpu, evaluate: trainer=cpu}
+""",
+}
+
+
+def test_everything_of_ones_own_is_listed_studied_audited_and_reported(world, tmp_path):
+    documented = dict(files_to_write(ROOT / "docs" / "pretexts.md"))
+    for name, content in {**documented, **MINE}.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "toy").symlink_to(world)
+
+    def ssv(*words):
+        found = run([sys.executable, "-m", "ssv", *words], tmp_path, PYTHONPATH=f"{ROOT}:{tmp_path}")
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found.stdout
+
+    own = ("--config-dir", "my_conf")
+    listed = ssv("list", *own)
+    assert all(name in listed for name in ("time_direction", "plain", "few", "weight", "mine"))
+    ssv("study", "mine", *own, "logger=none", "threads=1", "slots=1")
+    table = ssv("compare")
+    assert "time_direction" in table and "weight" in table
+    trained = next(tmp_path.glob("outputs/time_direction-plain-few-*"))
+    ssv("audit", str(trained), *own, "trainer=cpu", "steps=0")
 
 
 def test_the_wheel_runs_elsewhere(tmp_path):
@@ -68,15 +136,3 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     assert trained.returncode == 0, trained.stderr
     where = run([sys.executable, "-c", "import ssv; print(ssv.__file__)"], work, PYTHONPATH=str(site))
     assert str(site) in where.stdout, "it was the wheel that ran"
-
-
-def test_the_notebook_path_as_documented_without_hydra(world, tmp_path):
-    text = (ROOT / "docs" / "running.md").read_text()
-    code = re.search(r"## From a notebook.*?```python\n(.*?)```", text, re.S).group(1)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "toy").symlink_to(world)
-    blocked = "import sys\nsys.modules['hydra'] = sys.modules['wandb'] = None\n"
-    (tmp_path / "notebook.py").write_text(blocked + code)
-    found = run([sys.executable, "notebook.py"], tmp_path, PYTHONPATH=str(ROOT))
-    assert found.returncode == 0, found.stderr[-3000:]
-    assert "'top1'" in found.stdout and (tmp_path / "backbone.pt").exists()

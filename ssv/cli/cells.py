@@ -166,6 +166,10 @@ def evaluation(words: list[str], config: Config, run: Cell, weights: Path) -> Ce
     """The cell that measures a run, or one file of it. ``config`` is that of any weights, so that it is composed once."""
     config = copy.deepcopy(config)
     config["weights"] = str(weights)
+    backbone = run.config["backbone"]
+    if not backbone["_target_"].startswith("ssv.backbones."):  # a file's own word is enough for classes of ssv only
+        config["backbone"], config["run"]["backbone"] = backbone, run.config["run"]["backbone"]
+        words = [*words, f"backbone={run.config['run']['backbone']}"]
     config["command"] = shlex.join(["ssv", "evaluate", *words, f"weights={weights}"])
     name = measuring(run.name, config) + ("" if weights == run.folder else f" {weights.stem}")
     return Cell(name, "evaluate", run.folder, config, run.name, config["command"])

@@ -39,6 +39,21 @@ def check_node(node: Any, prefix: str) -> None:
         check_node(value, f"{prefix}{key}.")
 
 
+def target_of(config: dict[str, Any], group: str) -> Callable[..., Any]:
+    """The class or function that the choice of a group stands for.
+
+    Raises:
+        UserError: when its file sets none, as without the line that says where its content goes.
+    """
+    target = (config.get(group) or {}).get("_target_")
+    if not isinstance(target, str):
+        raise UserError(
+            f"{group}._target_ is not set: the file of a {group} names its class there; if its content begins with "
+            f"'{group}:', its first line, before any other comment, must be '# @package _global_'"
+        )
+    return locate(target, f"{group}.")
+
+
 def locate(target: str, prefix: str) -> Callable[..., Any]:
     """The class or function a dotted name stands for; imports its module, the user's own ones too.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ssv.cli.job import run_hydra
+from ssv.cli.job import own_folder, run_hydra
 
 
 def complete(arguments: list[str]) -> int:
@@ -20,7 +20,8 @@ def complete(arguments: list[str]) -> int:
         verb = words.pop(1)
         if verb not in VERBS or verb == "list":
             return 0
+        folder, words = own_folder(words)
         os.environ["COMP_LINE"] = " ".join(words)  # Hydra looks at the line alone, not at COMP_POINT
-        return run_hydra(verb, arguments, lambda config: None)
+        return run_hydra(verb, [*arguments, *(("--config-dir", folder) if folder else ())], lambda config: None)
     sys.argv[0] = "ssv"
     return run_hydra("pretrain", arguments, lambda config: None)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -77,8 +80,12 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return one_line(error), 1
     if is_out_of_memory(error):
         return f"out of memory ({first_sentences(error)}); lower data.batch_size, or the frames or the size of clips", 1
-    if isinstance(error, (ValueError, FileNotFoundError)) and raised_by_us(error):
-        return one_line(error), 2
+    if isinstance(error, (ValueError, FileNotFoundError)):
+        file, line = raised_at(error)
+        if file.is_relative_to(PACKAGE):  # its text was written for the user
+            return one_line(error), 2
+        if not is_installed(file):
+            return f"{file}:{line}: {type(error).__name__}: {one_line(error)}", 2
     if isinstance(error, OSError):
         return one_line(error), 1
     return None
@@ -99,12 +106,33 @@ def first_sentences(error: BaseException) -> str:
     return ". ".join(re.split(r"\.\s", text)[:2]).rstrip(".") or type(error).__name__
 
 
-def raised_by_us(error: BaseException) -> bool:
-    """Whether the raise statement stands in this package: then its text was written for the user."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and Path(trace.tb_frame.f_code.co_filename).resolve().is_relative_to(PACKAGE)
+def raised_at(error: BaseException) -> tuple[Path, int]:
+    """File and line of the raise statement."""
+    return places(error)[-1] if error.__traceback__ else (Path(), 0)
+
+
+def places(error: BaseException) -> list[tuple[Path, int]]:
+    """File and line of every call that led to an error, the raise statement last."""
+    trace = traceback.walk_tb(error.__traceback__)
+    return [(Path(frame.f_code.co_filename).resolve(), line) for frame, line in trace]
+
+
+def user_code(error: BaseException) -> tuple[Path, int] | None:
+    """File and line of the user's own module that an error came out of, or None where it came out of ssv."""
+    for file, line in reversed(places(error)):
+        if file.is_relative_to(PACKAGE):
+            return None
+        if not is_installed(file):
+            return file, line
+    return None
+
+
+def is_installed(file: Path) -> bool:
+    """Whether a file belongs to Python or to an installed package, or to none at all (``<string>``)."""
+    folders = [Path(entry).resolve() for entry in sys.path if entry]
+    packages = [folder for folder in folders if next(folder.glob("*.dist-info"), None)]
+    standard = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
+    return not file.is_file() or any(file.is_relative_to(folder) for folder in (*packages, *standard))
 
 
 def one_line(error: BaseException) -> str:

@@ -114,6 +114,19 @@ def options_first(arguments: list[str]) -> list[str]:
     return [*options, *overrides]
 
 
+def own_folder(words: list[str]) -> tuple[str, list[str]]:
+    """The user's folder of options (``--config-dir DIR``), empty where none is named, and the other words."""
+    folder, others, rest = "", [], iter(words)
+    for word in rest:
+        if word in ("--config-dir", "-cd"):
+            folder = next(rest, "")
+        elif word.startswith("--config-dir="):
+            folder = word.partition("=")[2]
+        else:
+            others.append(word)
+    return folder, others
+
+
 def known_keys(verb: str, arguments: list[str]) -> list[str]:
     """Every dotted key and group of a verb, with the group choices of the command that are right."""
     import hydra

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError, nearest
-from ssv.cli.job import config_path
+from ssv.cli.job import config_path, own_folder
 
 GROUPS = {
     "pretext": "pretext tasks",
@@ -27,6 +27,7 @@ HELP = f"""ssv list [{"|".join(GROUPS)}]: what there is, with paper and code pat
   ssv list backbone
   ssv list evaluation
   ssv list experiment
+  ssv list --config-dir my_conf      your own things too
 """
 
 
@@ -38,6 +39,9 @@ def run(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(HELP, end="")
         return 0
+    own, arguments = own_folder(arguments)
+    if own and not Path(own).is_dir():
+        raise UserError(f"--config-dir {own}: there is no such folder")
     if len(arguments) > 1:
         raise UserError(f"`ssv list` takes one group at most (known: {', '.join(GROUPS)})")
     asked = arguments[0] if arguments else ""
@@ -48,7 +52,7 @@ def run(arguments: list[str]) -> int:
         table = Table(title=GROUPS[group], title_justify="left", box=None, pad_edge=False)
         for column in (f"{group}=", "what", "code"):
             table.add_column(column, overflow="fold")
-        for name, what, code in entries(group):
+        for name, what, code in sorted([*entries(group), *(entries(group, Path(own)) if own else [])]):
             table.add_row(name, what, code)
         if table.row_count:
             console.print(table, highlight=False)
@@ -56,10 +60,10 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def entries(group: str) -> list[tuple[str, str, str]]:
-    """Name, first line of comment and target of every file of a group."""
-    root: Any = resources.files("ssv.conf") if config_path().startswith("pkg:") else Path(config_path())
-    folder = root / group
+def entries(group: str, root: Path | None = None) -> list[tuple[str, str, str]]:
+    """Name, first line of comment and target of every file of a group; ``root``: a folder of the user's."""
+    ours: Any = resources.files("ssv.conf") if config_path().startswith("pkg:") else Path(config_path())
+    folder = (root or ours) / group
     files = sorted(folder.iterdir(), key=lambda f: f.name) if folder.is_dir() else []
     return [(f.name[:-5], *header(f.read_text())) for f in files if f.name.endswith(".yaml")]
 

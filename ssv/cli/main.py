@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 
-from ssv.cli.errors import UserError, explain, nearest
+from ssv.cli.errors import UserError, explain, nearest, user_code
 
 VERBS = {
     "toy": "write the embedded data set: real video files in the layouts of UCF101 and DAVIS",
@@ -55,7 +55,9 @@ def report(error: Exception) -> int:
     if found is None or os.environ.get("SSV_TRACEBACK") == "1":
         traceback.print_exc()
         if found is None:
-            print("ssv: this is a defect of ssv, not of your command; please report it", file=sys.stderr)
+            own = user_code(error)
+            cause = f"the error comes from {own[0]}, line {own[1]}" if own else "this is a bug in ssv; please report it"
+            print(f"ssv: {cause}", file=sys.stderr)
             return 1
     line, code = found
     print(f"ssv: {line}", file=sys.stderr)

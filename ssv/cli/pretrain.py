@@ -34,21 +34,21 @@ WHOLE = {
 
 def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """What the run is called, and the parts of its name; whether its pretext is told what videos show, if it is."""
-    from ssv.cli.checks import locate
+    from ssv.cli.checks import target_of
 
     tag = config["tag"] or digest_tag(overrides)
     parts = {group: str(choices[group]) for group in ("pretext", "backbone", "data")}
     name = run_name(*parts.values(), tag, seed=config["seed"])
-    pretext = locate(config["pretext"]["_target_"], "pretext.")  # a class, or a function that makes one
+    pretext = target_of(config, "pretext")  # a class, or a function that makes one
     labels = {"uses_labels": True} if getattr(pretext, "uses_labels", False) else {}
     return {"name": name, **parts, "tag": tag, "seed": config["seed"], **labels}
 
 
 def refuse(config: dict[str, Any], choices: dict[str, Any]) -> None:
     """Data sets that are there to be measured on have no clips to train on."""
-    from ssv.cli.checks import locate
+    from ssv.cli.checks import target_of
 
-    if not hasattr(locate(config["data"]["_target_"], "data."), "train_dataloader"):
+    if not hasattr(target_of(config, "data"), "train_dataloader"):
         raise UserError(
             f"data={choices['data']} is for evaluations and has no clips to train on; choose a set of videos, "
             "such as data=ucf101, data=toy or data=folder"

@@ -31,6 +31,8 @@ def generator_for(*identity: int) -> Generator:
 class VideoDataset(Dataset[Clips]):
     """Clips of videos; indexed by ``(epoch, row)``, and the draws follow (seed, epoch, row) and nothing else.
 
+    A row alone is that of epoch 0, so that it is a map-style data set for a plain ``DataLoader`` too.
+
     So a sample is the same in any worker, on any number of processes and after any restart. The reader opens
     and closes the file inside the call. Pickled or forked it carries arrays only, never one object a video.
     """
@@ -65,24 +67,25 @@ class VideoDataset(Dataset[Clips]):
         """The file of a row."""
         return os.fsdecode(self._names[self._ends[row - 1] if row else 0 : self._ends[row]].tobytes())
 
-    def __getitem__(self, key: tuple[int, int]) -> Clips:
-        """The clips of ``(epoch, row)``: pixels uint8 (V,C,T,H,W), seconds (V,T), label (), video () = row.
+    def __getitem__(self, key: int | tuple[int, int]) -> Clips:
+        """The clips of ``(epoch, row)`` or ``row``: pixels uint8 (V,C,T,H,W), seconds (V,T), label (), video () = row.
 
-        Raises VideoError when the file cannot be read as asked, ValueError when it gives no clip.
+        Raises VideoError when the file cannot be read as asked, ValueError when it gives no clip, IndexError when there
+        is no such row.
         """
-        sample = self._sample(key)
+        sample = self._sample(key if isinstance(key, tuple) else (0, range(len(self))[key]))
         if isinstance(sample, Clips):
             return sample
         return Clips(*(field[0] for field in to_clips(collate_planes([sample]))))
 
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Clips | PlaneClips | VideoError]:
-        """The samples of a batch, with a VideoError in the place of one that cannot be read.
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[Clips | PlaneClips | VideoError]:
+        """The samples of a batch, with a VideoError in the place of one that cannot be read; rows alone as ``[row]``.
 
         As they travel best: uncut planes where the reader has them; ``to_clips`` makes the same clips of them.
 
         As values, because DataLoader rebuilds an exception from its message alone, which loses path and reason.
         """
-        return [self._try(key) for key in keys]
+        return [self._try(key) if isinstance(key, tuple) else self[key] for key in keys]
 
     def _try(self, key: tuple[int, int]) -> Clips | PlaneClips | VideoError:
         try:

@@ -103,3 +103,49 @@ def test_help_is_quick():
         ssv("--help")
         best = min(best, time.perf_counter() - start)
     assert best < 2.0
+
+
+def own_folder(tmp_path, **files):
+    """A folder of the user's with options and modules; gives the words and the environment that name it."""
+    for name, content in files.items():
+        path = tmp_path / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".py" if "/" not in str(path.relative_to(tmp_path)) else ".yaml").write_text(content)
+    return ["--config-dir", str(tmp_path / "conf")], {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+
+
+PRETEXT = "pretext:\n  _target_: mine.Mine\n  _partial_: true\n"
+TINY = ["pretext=own", "data=toy", "backbone=r3d_tiny", "logger=none", "trainer=cpu"]
+
+
+def test_an_error_of_a_users_module_is_shown_as_the_users(tmp_path):
+    module = "from ssv import Pretext\n\n\ndef Mine(backbone):\n    {}\n"
+    own, env = own_folder(tmp_path, conf__pretext__own="# @package _global_\n" + PRETEXT, mine=module)
+    cases = [("raise ValueError('needs 16 frames')", 2, "mine.py:5: ValueError: needs 16 frames")]
+    cases += [
+        ("return backbone.no_such_thing", 1, "the error comes from"),
+        ("return [].index(3)", 2, "mine.py:5: ValueError"),
+    ]
+    subprocess.run([sys.executable, "-m", "ssv", "toy", "size=tiny"], cwd=tmp_path, check=True, capture_output=True)
+    for body, code, expected in cases:
+        (tmp_path / "mine.py").write_text(module.format(body))
+        found = ssv("pretrain", *own, *TINY, "data.workers=0", cwd=tmp_path, **env)
+        assert found.returncode == code and expected in found.stderr, found.stderr
+        assert "bug in ssv" not in found.stderr
+        assert code == 1 or complaint(found)
+
+
+def test_a_pretext_file_without_its_first_line_is_one_line(tmp_path):
+    module = "def Mine(backbone):\n    return None\n"
+    own, env = own_folder(tmp_path, conf__pretext__own="# Mine.\n# @package _global_\n" + PRETEXT, mine=module)
+    found = ssv("pretrain", *own, *TINY, cwd=tmp_path, **env)
+    assert found.returncode == 2 and "must be '# @package _global_'" in complaint(found)
+
+
+def test_list_and_completion_show_a_users_own_folder(tmp_path):
+    own, env = own_folder(tmp_path, conf__pretext__own="# @package _global_\n# Mine.\n" + PRETEXT, mine="")
+    listed = ssv("list", "pretext", *own, **env).stdout
+    assert "own" in listed and "mine.Mine" in listed and "speed_prediction" in listed
+    line = f"ssv pretrain {' '.join(own)} pretext=ow"
+    assert ssv("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)), **env).stdout.split() == ["pretext=own"]
+    assert ssv("list", "--config-dir", str(tmp_path / "none")).returncode == 2
