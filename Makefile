@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study pictures test test-slow check format bench clean
+.PHONY: help setup demo study pictures docs test test-slow check format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -30,6 +30,9 @@ study: setup  ## the full comparison: five seeds, all evaluations, on a world th
 
 pictures: setup  ## the picture of the demo's report in the README, drawn by Chromium
 	@$(BIN)/python docs/make_pictures.py
+
+docs: setup  ## the API reference in build/docs, from the docstrings
+	@$(BIN)/python docs/make_api.py
 
 test: setup  ## all tests but the slow ones
 	$(PYTEST)

@@ -98,3 +98,12 @@ def test_the_page_runs_as_printed(films, tmp_path, monkeypatch):
     found = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert found.returncode == 0, found.stderr[-2000:]
     assert "'top1'" in found.stdout
+
+
+@pytest.mark.slow
+def test_the_reference_has_every_name(tmp_path):
+    found = subprocess.run([sys.executable, "docs/make_api.py", tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0 and not found.stderr, found.stderr
+    page = (tmp_path / "ssv.html").read_text()
+    assert all(f'id="{name}"' in page for name in ssv.__all__)
+    assert (tmp_path / "ssv" / "pretexts" / "speed_prediction.html").exists()
