@@ -8,17 +8,19 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ssv.cli.cells import Cell, plan, quoted
-from ssv.cli.errors import UserError
+from ssv.cli.errors import UserError, one_line
 from ssv.cli.estimate import Estimate
 from ssv.cli.slots import POLL_SECONDS, Job, Launcher, Process, cluster
 
 FIRST = "study"
+REPORT = "compare.html"
+REFRESH_SHARE = 20  # the report so far is written again after twenty times as long as it took
 FLAGS = {"--dry-run": "dry_run=true"}
 KEYS = {"study", "name", "outputs", "data_root", "threads", "slots", "launcher", "dry_run"}
 
@@ -51,8 +53,11 @@ def run(config: dict[str, Any]) -> int:
     if config["dry_run"]:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
+    if missing:
+        console.print(f"the report is written again as evaluations finish: {outputs / REPORT}", soft_wrap=True)
     with alone(folder):
-        board = Board(console, outputs / f"study-{config['run']['name']}.json", cells, missing, estimate, slots)
+        file, report = outputs / f"study-{config['run']['name']}.json", Refreshed(lambda: rewrite(config, cells))
+        board = Board(console, file, cells, missing, estimate, slots, report)
         code = Queue(missing, launcher(config, folder), slots, folder, board).work()
     if code > 128:
         return code
@@ -102,11 +107,12 @@ class Board:
         missing: list[Cell],
         estimate: Estimate,
         slots: int,
+        report: Callable[[], None],
     ) -> None:
         from rich.progress import Progress
 
         self.console, self.file, self.cells = console, file, cells
-        self.estimate, self.slots = estimate, slots
+        self.estimate, self.slots, self.report = estimate, slots, report
         self.state = {cell.name: "missing" if cell in missing else "done" for cell in cells}
         self.cause = dict.fromkeys(self.state, "")
         self.bar = Progress(console=console, disable=not console.is_terminal, transient=True)
@@ -136,6 +142,8 @@ class Board:
         why = f": {cause}" if cause else f", {seconds:.0f} s"
         self.console.print(f"[{ended}/{len(self.cells)}] {cell.name} {state}{why}{rest}", markup=False, soft_wrap=True)
         self.write()
+        if state == "done" and cell.verb == "evaluate":
+            self.report()
 
     def look(self, running: list[Cell]) -> None:
         """Move the bars of running pretrainings to where their runs say they are."""
@@ -161,6 +169,21 @@ class Board:
             for cell in self.cells
         ]
         write_json(self.file, {"cells": cells})
+
+
+class Refreshed:
+    """Does something now and then: at once, and later so that it takes a twentieth of the time at most."""
+
+    def __init__(self, work: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self.work, self.clock, self.due = work, clock, 0.0
+
+    def __call__(self) -> None:
+        """Do it, unless it was done a short while ago."""
+        started = self.clock()
+        if started >= self.due:
+            self.work()
+            ended = self.clock()
+            self.due = ended + REFRESH_SHARE * (ended - started)
 
 
 class Queue:
@@ -275,11 +298,28 @@ def launcher(config: dict[str, Any], folder: Path) -> Launcher:
     return Process if name is None else cluster(name, folder / "submitit", settings)
 
 
+def rewrite(config: dict[str, Any], cells: list[Cell]) -> None:
+    """The report of what has ended so far; trouble with it costs a line, never the study."""
+    from ssv.report.collect import collect
+    from ssv.report.html import write_html
+
+    outputs = Path(config["outputs"])
+    try:
+        write_html(collect(outputs, begun(cells)), outputs / REPORT)
+    except (OSError, ValueError) as error:
+        print(f"ssv: the report so far is not written ({one_line(error)}); the study continues", file=sys.stderr)
+
+
 def compare(config: dict[str, Any], cells: list[Cell]) -> int:
     """The comparison of the study's runs."""
     from ssv.cli import compare as verb
 
-    runs = sorted({cell.folder.name for cell in cells if (cell.folder / "run.json").exists()})
+    runs = begun(cells)
     if not runs:
         return 0
     return verb.run({"outputs": config["outputs"], "runs": runs, "html": None})
+
+
+def begun(cells: list[Cell]) -> list[str]:
+    """The names of the runs that are there."""
+    return sorted({cell.folder.name for cell in cells if (cell.folder / "run.json").exists()})

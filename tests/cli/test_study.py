@@ -12,7 +12,7 @@ from ssv.cli.cells import Cell, plan, spelt, swept
 from ssv.cli.errors import UserError
 from ssv.cli.estimate import Estimate
 from ssv.cli.scores import config_digest, file_digest
-from ssv.cli.study import Board, Queue, alone, cause
+from ssv.cli.study import Board, Queue, Refreshed, alone, cause, rewrite
 from tests.compose import ROOT, stems
 
 COMMON = ["outputs=runs", "data_root=data", "threads=1", "logger=none"]
@@ -178,12 +178,12 @@ class FakeLauncher:
 def work(tmp_path, monkeypatch):
     monkeypatch.setattr("ssv.cli.study.POLL_SECONDS", 0.001)
 
-    def work(cells, slots, bad=()):
+    def work(cells, slots, bad=(), report=lambda: None):
         folder, said = tmp_path / ".study", io.StringIO()
         folder.mkdir(exist_ok=True)
         launcher = FakeLauncher(cells, bad)
         console = Console(file=said, width=200, highlight=False)
-        board = Board(console, tmp_path / "study-x.json", cells, cells, Estimate(tmp_path), slots)
+        board = Board(console, tmp_path / "study-x.json", cells, cells, Estimate(tmp_path), slots, report)
         code = Queue(cells, launcher, slots, folder, board).work()
         states = {row["cell"]: row for row in json.loads((tmp_path / "study-x.json").read_text())["cells"]}
         return code, launcher, states, said.getvalue()
@@ -219,6 +219,36 @@ def test_a_failed_cell_is_a_row_with_its_cause_and_not_the_end(tmp_path, work):
     assert states["a knn"]["state"] == "skipped" and states["a knn"]["cause"] == "a failed"
     assert states["b knn"]["state"] == "done" and states["b knn"]["command"] == "ssv evaluate b knn"
     assert "a failed: videos: no such folder" in said
+
+
+def test_the_report_is_written_after_every_evaluation(tmp_path, work):
+    ended = []
+    states = lambda: {row["cell"]: row["state"] for row in json.loads((tmp_path / "study-x.json").read_text())["cells"]}  # noqa: E731
+    work(four(tmp_path), 1, report=lambda: ended.append(states()))
+    assert [sum(state == "done" for state in each.values()) for each in ended] == [2, 4]
+
+
+def test_the_report_takes_a_twentieth_of_the_time_at_most():
+    now, done = [0.0], []
+
+    def work():
+        done.append(now[0])
+        now[0] += 2
+
+    refreshed = Refreshed(work, clock=lambda: now[0])
+    while now[0] < 200:
+        refreshed()
+        now[0] += 1
+    assert done[0] == 0 and len(done) == 5 and all(b - a >= 40 for a, b in zip(done, done[1:]))
+
+
+def test_trouble_with_the_report_so_far_is_a_line(tmp_path, capsys):
+    made = cell(tmp_path, "a", steps=4)
+    finish(made)
+    (made.folder / "run.json").write_text(json.dumps({"pretext": "a", "name": "a"}))
+    (tmp_path / "compare.html").mkdir()
+    rewrite({"outputs": str(tmp_path)}, [made])
+    assert capsys.readouterr().err.startswith("ssv: the report so far is not written (")
 
 
 def test_a_run_held_by_another_process_is_waited_for(tmp_path, work):
