@@ -51,7 +51,7 @@ def labelled_splits(data: VideoDataModule) -> LabelledSplits:
         if unlabelled:
             raise ValueError(
                 f"the evaluation needs labels, and {unlabelled} of {len(videos)} videos of split '{name}' have none; "
-                "take a data set with labels (data=ucf101, data=toy, or data=folder with one folder per class)"
+                "take a data set with labels (data=ucf101, data=class_folders for one folder a class, data=csv for a list)"
             )
     both = {video.path for video in splits["train"]} & {video.path for video in splits["test"]}
     if both:

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from ssv.data.sets.class_folders import class_folders
 from ssv.data.sets.folder import folder
 from ssv.data.sets.hmdb51 import hmdb51
 from ssv.data.sets.kinetics import kinetics
@@ -363,3 +364,46 @@ def test_kinetics_not_there(tmp_path, kinetics_root):
     (empty / "train").mkdir(parents=True)
     with pytest.raises(DataNotFound, match="no videos in folders of classes"):
         kinetics(str(empty), "train")
+
+
+def touch(root, *names):
+    for name in names:
+        write(root / name, "")
+    return str(root)
+
+
+def rows(videos, root):
+    return [(os.path.relpath(path, root), label) for path, label, _ in videos]
+
+
+@pytest.mark.parametrize("test", ["test", "val", "validation"])
+def test_class_folders_with_train_and_test(tmp_path, test):
+    root = touch(tmp_path, "train/run/b.mp4", "train/Jump/deep/a.avi", f"{test}/run/c.mkv", "train/run/notes.txt")
+    assert rows(class_folders(root, "train"), root) == [("train/Jump/deep/a.avi", 0), ("train/run/b.mp4", 1)]
+    assert rows(class_folders(root, "test"), root) == [(f"{test}/run/c.mkv", 1)]
+
+
+def test_class_folders_with_a_list_of_test_videos(tmp_path):
+    root = touch(tmp_path, "run/a.mp4", "run/b.mp4", "walk/c.mp4")
+    write(tmp_path / "test.txt", "run/b.mp4\r\n\r\n")
+    assert rows(class_folders(root, "test", test="test.txt"), root) == [("run/b.mp4", 0)]
+    assert rows(class_folders(root, "train", test="test.txt"), root) == [("run/a.mp4", 0), ("walk/c.mp4", 1)]
+    assert len(class_folders(root, "train")) == 3, "to pretrain on, no list is needed"
+    with pytest.raises(ValueError, match="data.videos.test"):
+        class_folders(root, "test")
+    write(tmp_path / "test.txt", "run/x.mp4\n")
+    with pytest.raises(DataNotFound, match="1 of the 1 videos in test.txt are missing: run/x.mp4"):
+        class_folders(root, "test", test="test.txt")
+
+
+def test_class_folders_refuse_what_has_no_class(tmp_path):
+    with pytest.raises(DataNotFound, match="no videos in the folders"):
+        class_folders(str(tmp_path), "train")
+    root = touch(tmp_path, "train/run/b.mp4", "test/walk/c.mkv")
+    with pytest.raises(ValueError, match="classes that train has not: walk"):
+        class_folders(root, "test")
+    with pytest.raises(DataNotFound, match="no folder"):
+        class_folders(root, "test", test="tset")
+    touch(tmp_path, "train/loose.mp4")
+    with pytest.raises(ValueError, match="1 videos are in no class folder: loose.mp4"):
+        class_folders(root, "train")

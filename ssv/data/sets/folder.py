@@ -24,7 +24,7 @@ def folder(root: str, split: str) -> list[Video]:
     if split != "train":
         raise ValueError(
             f"a folder of videos has only the split 'train', got {split!r}; to evaluate, take a labelled "
-            "data set (data=ucf101, or data=csv with a column 'split')"
+            "data set (data=class_folders for one folder a class, data=csv for a list, data=ucf101)"
         )
     if not os.path.isdir(root):
         raise not_found(root, "no such folder", get=GET, layout=LAYOUT)
