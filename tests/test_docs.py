@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ssv.cli.cells import plan, swept
-from ssv.cli.job import compose, dotted
+from ssv.cli.job import compose, dotted, own_folder
 from ssv.cli.main import VERBS
 from tests.compose import ROOT, files_to_write, stems
 
@@ -108,7 +108,8 @@ def typed(words, own):
 def test_every_command_is_taken(words, own):
     assert words[0] in VERBS, f"no verb {words[0]}"
     if words[0] == "list":
-        assert set(words[1:]) <= set(GROUPS)
+        folder, others = own_folder(words[1:])
+        assert set(others) <= set(GROUPS) and (own / folder).is_dir()
         return
     verb, overrides, is_sweep = typed(words, own)
     if "--resolved" in words or "--help" in words or words == [verb]:
