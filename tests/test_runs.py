@@ -126,6 +126,15 @@ def test_killed_in_mid_epoch_continues_bit_for_bit(world, uninterrupted, tmp_pat
     assert_same(only_run(tmp_path), uninterrupted)
 
 
+def test_killed_twice_with_checkpoints_at_ends_of_epochs_continues_bit_for_bit(world, uninterrupted, tmp_path):
+    for step in (4, 8):  # three steps an epoch
+        process = start(tmp_path, world, "checkpoint_every=3")
+        wait_for_step(tmp_path, step, process)
+        kill(process)
+    finish(start(tmp_path, world, "checkpoint_every=3"))
+    assert_same(only_run(tmp_path), uninterrupted)
+
+
 def test_sigterm_saves_exits_143_and_continues(world, uninterrupted, tmp_path):
     process = start(tmp_path, world)
     wait_for_step(tmp_path, 6, process)

@@ -37,4 +37,8 @@ class SeedSteps(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         """Reseed."""
-        torch.manual_seed(derive_seed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))
+        # Counted from the batches of the whole run: after two restarts at the end of an epoch Lightning 2.6 counts
+        # epochs, and batches of an epoch, wrong.
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        epoch, batch_of_epoch = divmod(done, int(trainer.num_training_batches))
+        torch.manual_seed(derive_seed(self.seed, epoch, batch_of_epoch, trainer.global_rank))
