@@ -85,7 +85,9 @@ def train(folder, losses, *, stop=None, every, accumulate=1, workers=0):
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
-            trainer.fit(module, datamodule=Data(workers), ckpt_path=str(last) if last.exists() else None, weights_only=True)
+            trainer.fit(
+                module, datamodule=Data(workers), ckpt_path=str(last) if last.exists() else None, weights_only=True
+            )
     except Killed:
         return None
     return module.pretext.weight.detach().clone()
