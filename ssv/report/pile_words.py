@@ -99,6 +99,17 @@ def remarks(pile: Pile) -> list[str]:
         sentences.append(f"{number(len(found.black), 'video')} black for a tenth or more: {named(found.black)}")
     if found.cuts:
         sentences.append(f"{number(found.cuts, 'video')} with hard cuts")
+    if found.oblong:
+        path, shape = next(iter(found.oblong.items()))
+        sentences.append(
+            f"{number(len(found.oblong), 'video')} with pixels that are not square, read as stored: a pixel of "
+            f"{printable(path)} is shown {shape} times as wide as high; re-encode them where shapes matter"
+        )
+    if found.interlaced:
+        sentences.append(
+            f"{number(len(found.interlaced), 'video')} interlaced, read as stored, two moments in a frame: "
+            f"{named(found.interlaced)}"
+        )
     if pile.groups:
         extra = sum(map(len, pile.groups)) - len(pile.groups)
         sentences.append(

@@ -115,9 +115,9 @@ def test_paths_are_found_as_in_a_dict(tmp_path, monkeypatch):
 
 def test_broken_rows_and_changes(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"1234567")
-    broken = invented("b.mp4", [], reason="holds no picture, only audio", codec="")
+    broken = invented("b.mp4", [], reason="holds no video, only audio", codec="")
     index = write_index(tmp_path / NAME, [broken, invented("a.mp4")], {})
-    assert index.reason(1) == "holds no picture, only audio" and len(index.seconds(1)) == 0
+    assert index.reason(1) == "holds no video, only audio" and len(index.seconds(1)) == 0
     assert index.reason(0) == ""
     os.utime(tmp_path / "a.mp4", ns=(1, 1))
     assert index.is_current(0, os.stat(tmp_path / "a.mp4"))

@@ -1,3 +1,4 @@
+import gc
 import multiprocessing
 import os
 import pickle
@@ -236,6 +237,7 @@ def test_a_path_is_found_however_it_is_written(roots, monkeypatch) -> None:
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs a list of open files")
 def test_few_files_stay_open(roots, monkeypatch) -> None:
     monkeypatch.setattr(prepared, "OPEN_FILES", 4)
+    gc.collect()  # files that other tests left to it
     unread = len(os.listdir("/proc/self/fd"))
     reader = PreparedReader(roots["mpeg4"])
     before = len(os.listdir("/proc/self/fd"))

@@ -8,7 +8,8 @@ import pytest
 from ssv.data.readers import probe as probe_module
 from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import VideoError
-from ssv.data.readers.packets import Packet, Showing, make_table, resets_decoder
+from ssv.data.readers.headers import resets_decoder
+from ssv.data.readers.packets import Packet, Showing, make_table
 from ssv.data.readers.probe import look, probe
 from ssv.data.readers.pyav import PyAVReader
 from tests import videos
@@ -75,7 +76,7 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path) -> None:
         "missing.mp4": "no such file",
         "empty.mp4": "the file is empty",
         "text.mp4": "not a video that FFmpeg can read",
-        "audio_only.mp4": "holds no picture, only audio",
+        "audio_only.mp4": "holds no video, only audio",
         ".": "is a folder",
     }
     for name, reason in reasons.items():

@@ -5,7 +5,6 @@ import av
 import numpy as np
 import pytest
 
-from ssv.data.readers import auto as auto_module
 from ssv.data.readers import decord as decord_module
 from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import Reader, VideoError
@@ -139,9 +138,9 @@ def number_or_none(frame: np.ndarray) -> int | None:
 
 
 @needs_decord
-def test_auto_picks_decord_for_plain_files_only(made) -> None:
+def test_decord_takes_plain_files_only(made) -> None:
     chosen = {kind.__name__ for kind in videos.WHOLE if why_not_decord(look(made(kind))) is None}
-    assert chosen == {"constant_rate", "one_gop", "b_frames", "variable_rate", "rotated"}
+    assert chosen == {"constant_rate", "one_gop", "b_frames", "variable_rate"}
 
 
 @needs_decord
@@ -163,7 +162,6 @@ def test_decord_reports_repeated_frames(made, monkeypatch) -> None:
 
 def test_without_decord_auto_reads_with_pyav(made, monkeypatch) -> None:
     monkeypatch.setattr(decord_module, "has_decord", lambda: False)
-    monkeypatch.setattr(auto_module, "has_decord", lambda: False)
     with pytest.raises(ValueError, match="set reader=pyav"):
         DecordReader()
     frames = AutoReader().read(made(videos.b_frames), [9, 4])

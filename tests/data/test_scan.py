@@ -244,7 +244,7 @@ def damaged_pile(root):
     (root / "kills.mp4").write_bytes(one.read_bytes())
     return wrong | {
         "truncated.mp4": "cut short",
-        "audio_only.mp4": "holds no picture, only audio",
+        "audio_only.mp4": "holds no video, only audio",
         "damaged.avi": "damaged: ",
         "header.mp4": "not a video that FFmpeg can read",
         "zeros.mp4": "not a video that FFmpeg can read",

@@ -13,8 +13,8 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from ssv.data.preparing.packets import checksum, find_packets, first_group, group_start
-from ssv.data.readers.base import VideoError
-from ssv.data.readers.probe import look, turns
+from ssv.data.readers.base import Orientation, VideoError
+from ssv.data.readers.probe import look, orientation
 from ssv.data.readers.pyav import every_frame
 from ssv.data.sequences.pictures import read_picture
 
@@ -152,8 +152,8 @@ class _Shrink:
         self._scale, self._stretch = VideoReformatter(), VideoReformatter()
 
     def __call__(self, frame: Any) -> Any:
-        quarters = turns(frame)
-        height, width = (self.width, self.height) if quarters % 2 else (self.height, self.width)
+        shown = orientation("", frame)  # whoever handed out the frame has looked at it with its path
+        height, width = shown.size(self.height, self.width)
         small = self._scale.reformat(
             frame,
             width,
@@ -164,17 +164,17 @@ class _Shrink:
             interpolation=Interpolation.AREA,
             threads=1,
         )
-        small = _turned(small, quarters) if quarters else small
+        small = _upright(small, shown) if shown != Orientation() else small
         if not self.full_range:
             return small
         # In a second step: in one, swscale 9 mistakes the range where the matrix changes as well.
         return self._stretch.reformat(small, format="yuvj420p", dst_color_range=ColorRange.JPEG, threads=1)
 
 
-def _turned(frame: Any, quarters: int) -> Any:
-    """The frame turned counter-clockwise by quarters; height and width are even."""
+def _upright(frame: Any, shown: Orientation) -> Any:
+    """The frame as shown; height and width are even."""
     planes = [
-        np.rot90(np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width], quarters)
+        shown.upright(np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width])
         for plane in frame.planes
     ]
     height, width = planes[0].shape

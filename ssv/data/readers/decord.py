@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch  # noqa: F401  # decord loaded before CUDA's torch crashes the process
 
-from ssv.data.readers.base import Reader, VideoError
+from ssv.data.readers.base import Orientation, Reader, VideoError
 from ssv.data.readers.probe import Look, look
 from ssv.data.readers.pyav import check_indices
 
@@ -24,7 +24,8 @@ def why_not_decord(known: Look) -> str | None:
     """Why decord's frames cannot be relied on for a file, or None.
 
     Its seeking is silently wrong on open GOPs, edit lists, transport streams and AVI, its colours with more
-    than 8 bits; all measured with decord 0.6.0. It may pick another of several streams than we do.
+    than 8 bits; all measured with decord 0.6.0. It mirrors nothing, turns some sizes only, and may pick another of
+    several streams than we do.
     """
     if known.info.codec != "h264":
         return f"is {known.info.codec}, not H.264"
@@ -34,6 +35,8 @@ def why_not_decord(known: Look) -> str | None:
         return f"has {known.bits} bits a sample, not 8"
     if known.streams != 1:
         return f"has {known.streams} video streams"
+    if known.orientation != Orientation():
+        return "is shown turned or mirrored"
     if not known.table.regular:
         return "has open GOPs, an edit list or irregular times"
     return None

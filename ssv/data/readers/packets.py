@@ -8,17 +8,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Codecs whose keyframes, once checked here, need nothing from before them.
-_SEEKABLE = ("h264", "hevc", "mpeg4", "mjpeg", "vp8", "vp9", "av1")
 _VOP = re.compile(rb"\x00\x00\x01\xb6")  # MPEG-4: a picture starts
 _LARGEST_EMPTY_VOP = 4  # bytes after the start code; a coded picture needs more
+# Codecs of which every packet brings a frame, but for those that `Showing` knows. Those of screen recordings repeat a
+# picture by a packet that brings none.
+ONE_FRAME_A_PACKET = frozenset(
+    ("h264", "hevc", "av1", "libdav1d", "vp6", "vp6f", "vp6a", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4")
+    + ("msmpeg4", "msmpeg4v1", "msmpeg4v2", "h261", "h263", "h263p", "h263i", "flv", "wmv1", "wmv2", "wmv3", "vc1")
+    + ("rv10", "rv20", "rv30", "rv40", "theora", "svq1", "svq3", "cinepak", "mjpeg", "mjpegb", "jpeg2000", "png")
+    + ("rawvideo", "v210", "v410", "dvvideo", "dnxhd", "prores", "cfhd", "huffyuv", "ffvhuff", "ffv1", "utvideo")
+)
 
 
 class Packet(NamedTuple):
     """One packet that belongs to one frame.
 
     pts, dts: ticks of the stream, None where the container keeps none. clean: a keyframe that resets the
-    decoder. shown: a frame comes out for it: no part of another, decodable, not hidden by an edit list.
+    decoder and leans on nothing told before it. shown: a frame comes out for it: no part of another, decodable, not hidden by an edit list.
     """
 
     pts: int | None
@@ -90,33 +96,17 @@ class Decodable:
         return self._has_begun and (self._first is None or pts is None or pts >= self._first)
 
 
-def resets_decoder(codec: str, data: bytes, extradata: bytes | None) -> bool:
-    """Whether the keyframe packet ``data`` starts afresh; H.264 and H.265 also flag some that do not."""
-    if codec == "h264":
-        return any(unit[0] & 0x1F == 5 for unit in _units(data, extradata, 4))
-    if codec == "hevc":
-        return any(16 <= unit[0] >> 1 & 0x3F <= 21 for unit in _units(data, extradata, 21))
-    return codec in _SEEKABLE
-
-
-def _units(data: bytes, extradata: bytes | None, length_at: int) -> list[bytes]:
-    """The NAL units of a packet: with lengths before them (mp4, mkv) or between start codes."""
-    if not extradata or extradata[0] != 1 or len(extradata) <= length_at:
-        return [unit for unit in data.split(b"\x00\x00\x01")[1:] if unit]
-    width, position, units = (extradata[length_at] & 3) + 1, 0, []
-    while position + width < len(data):
-        length = int.from_bytes(data[position : position + width], "big")
-        units.append(data[position + width : position + width + length] or b"\x00")
-        position += width + length
-    return units
-
-
 def make_table(packets: Sequence[Packet], container: str, ticks_per_frame: float) -> Table:
     """Sorts ``packets``, given in the order stored, for display. ``container`` is FFmpeg's format name.
 
     ``ticks_per_frame`` serves where the container keeps no times. The table is empty when nothing is shown.
     """
     kept = [packet for packet in packets if packet.shown]
+    if "mp4" not in container and "matroska" not in container and container != "avi":
+        starts = recordings(packets)
+        if len(starts) > 1:
+            ticks = _joined_ticks([packets[a:b] for a, b in zip(starts, [*starts[1:], len(packets)])], ticks_per_frame)
+            return Table(ticks, False, np.zeros(min(1, len(ticks)), dtype=np.int64), False)
     times = [packet.pts for packet in kept]
     # AVI keeps no presentation times: FFmpeg guesses them, and wrongly where B-frames are packed.
     timed = container != "avi" and None not in times and len(set(times)) == len(times)
@@ -133,6 +123,35 @@ def make_table(packets: Sequence[Packet], container: str, ticks_per_frame: float
     closed = (before < stored) & (after == stored) & np.array([packet.clean for packet in kept])
     entries = np.union1d([0], np.searchsorted(ticks, stored[closed]))
     return Table(ticks, True, entries, bool(closed[[packet.keyframe for packet in kept]].all()))
+
+
+def recordings(packets: Sequence[Packet]) -> list[int]:
+    """Where recordings begin that were written one after the other: at keyframes where the time of decoding goes back."""
+    starts, latest = [0], None
+    for number, packet in enumerate(packets):
+        if packet.dts is None:
+            continue
+        if latest is not None and packet.keyframe and packet.dts <= latest:
+            starts.append(number)
+        latest = packet.dts
+    return starts
+
+
+def _joined_ticks(recordings: Sequence[Sequence[Packet]], ticks_per_frame: float) -> np.ndarray:
+    """Times of frames of several recordings, each beginning a frame after the one before it ends."""
+    parts: list[np.ndarray] = []
+    following = 0
+    for packets in recordings:
+        kept = [packet for packet in packets if packet.shown]
+        times = [packet.pts for packet in kept if packet.pts is not None]
+        if len(times) == len(kept) == len(set(times)):
+            ticks = np.array(sorted(times), dtype=np.int64)
+        else:
+            ticks = _decoding_ticks(kept, ticks_per_frame)
+        if len(ticks):
+            parts.append(ticks - ticks[0] + following)
+            following = int(parts[-1][-1]) + round(ticks_per_frame)
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 def _decoding_ticks(kept: Sequence[Packet], ticks_per_frame: float) -> np.ndarray:

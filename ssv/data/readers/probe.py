@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import re
+import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
+import numpy as np
+from av.stream import Disposition
 
-from ssv.data.readers.base import VideoError, VideoInfo
-from ssv.data.readers.packets import Decodable, Packet, Showing, Table, make_table, resets_decoder
+from ssv.data.readers.base import Orientation, VideoError, VideoInfo
+from ssv.data.readers.headers import Carried, resets_decoder, size_header
+from ssv.data.readers.packets import ONE_FRAME_A_PACKET, Decodable, Packet, Showing, Table, make_table, recordings
 
 
 class Look(NamedTuple):
@@ -19,6 +27,8 @@ class Look(NamedTuple):
 
     container: FFmpeg's format name. streams: how many have a picture. bits: of a sample.
     unit: seconds in a tick of the table, (numerator, denominator). header_frames: what the container claims, or 0.
+    orientation: of the first frame. pixel: width of a stored pixel by its height, 1 where it is square or not said.
+    interlaced: whether the first frame is made of two fields.
     """
 
     info: VideoInfo
@@ -28,6 +38,16 @@ class Look(NamedTuple):
     bits: int
     unit: tuple[int, int]
     header_frames: int
+    orientation: Orientation
+    pixel: Fraction
+    interlaced: bool
+
+
+_CROOKED = 0.02  # a degree: what rounding leaves of a quarter turn
+_EXPLODE = {"err_detect": "explode"}
+_FIELDS_WITHIN = 1 << 22  # bytes
+_TS_PACKET = 188  # bytes
+_JOIN = 3  # packets from one that a join cut to the keyframe that begins the next recording
 
 
 def probe(path: str) -> VideoInfo:
@@ -77,7 +97,7 @@ def sound_frames(container: Any, stream: Any) -> Iterator[Any]:
         if packet is None:
             return
         try:
-            decoded = packet.decode()
+            decoded = decode(packet)
         except av.FFmpegError:
             continue
         yield from (frame for frame in decoded if not frame.is_corrupt)
@@ -97,18 +117,58 @@ def open_video(path: str) -> Iterator[tuple[Any, Any]]:
         raise VideoError(path, f"not a video that FFmpeg can read: {one_line(error)}") from error
     try:
         with opened as container:
-            stream = container.streams.best("video")
+            stream = _best(container)
             if stream is None:
-                kinds = sorted({other.type for other in container.streams}) or ["nothing"]
-                raise VideoError(path, f"holds no picture, only {', '.join(kinds)}")
+                kinds = sorted({"a cover" if other.type == "video" else other.type for other in container.streams})
+                raise VideoError(path, f"holds no video, only {', '.join(kinds or ['nothing'])}")
             if stream.codec_context is None:
                 raise VideoError(path, "FFmpeg does not know its codec")
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"err_detect": "explode"}
+            # Field pictures of MPEG-2 end in an error there whatever they are; `decode` listens to the decoder instead.
+            if not (stream.codec_context.name == "mpeg2video" and _has_fields(path)):
+                stream.codec_context.options = _EXPLODE
             yield container, stream
     except av.FFmpegError as error:
         raise VideoError(path, f"damaged: {one_line(error)}") from error
+
+
+def _best(container: Any) -> Any:
+    """The picture stream to read, or None; the cover of a song is none."""
+    films = [stream for stream in container.streams.video if not _is_cover(stream)]
+    best = container.streams.best("video")
+    return best if best in films else next(iter(films), None)
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def decode(packet: Any) -> list[Any]:
+    """The frames that come out of the decoder for a packet of ``open_video``.
+
+    Raises av.FFmpegError where the decoder complains.
+    """
+    if packet.stream.codec_context.options == _EXPLODE:
+        return list(packet.decode())
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as complaints:
+            frames = list(packet.decode())
+    finally:
+        av.logging.set_level(level)
+    if complaints:
+        raise av.error.InvalidDataError(errno.EINVAL, complaints[0][2].strip(), None)
+    return frames
+
+
+def _has_fields(path: str) -> bool:
+    """Whether the first megabytes of an MPEG-2 file hold a picture that is a field."""
+    with open(path, "rb") as file:
+        head = file.read(_FIELDS_WITHIN)
+    # Picture coding extension: its number, then three bytes later two bits that are 3 for a frame.
+    return any(match[1][2] & 3 != 3 for match in re.finditer(rb"\x00\x00\x01\xb5([\x80-\x8f]..)", head, re.DOTALL))
 
 
 def decodable_packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -154,46 +214,180 @@ def _look(path: str, beat: Callable[[], None]) -> Look:
     with open_video(path) as (container, stream):
         codec: str = stream.codec_context.name
         name: str = container.format.name
-        is_decodable, shows = Decodable(name), Showing(codec)
+        is_decodable, shows, is_clean, sizes = Decodable(name), Showing(codec), _Clean(stream), _Sizes(stream)
+        joins = _Joins(path, name)
         for packet in container.demux(stream):
             beat()
-            if packet.is_corrupt:
-                raise VideoError(path, f"cut short or damaged: packet {len(packets)} is incomplete")
+            joins.see(packet, len(packets))
             can_feed = not packet.size or is_decodable(packet.pts, packet.is_keyframe)
             if packet.size:
                 is_shown = _brings_frame(packet, shows) and can_feed and not packet.is_discard
-                packets.append(Packet(packet.pts, packet.dts, packet.is_keyframe, _is_clean(packet, stream), is_shown))
+                packets.append(Packet(packet.pts, packet.dts, packet.is_keyframe, is_clean(packet), is_shown))
+            if can_feed and packet.is_keyframe:
+                changed = sizes.after(packet)
+                if changed is not None:
+                    raise changes_size(path, *changed)
             if can_feed and frame is None:
-                frame = next(iter(packet.decode()), None)
+                frame = next(iter(decode(packet)), None)
         rate = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
         unit = float(stream.time_base)
         base = stream.time_base.numerator, stream.time_base.denominator
         header_frames = int(stream.frames)
-        pictures = len(container.streams.video)
-    table = make_table(packets, name, max(1.0, 1 / (rate * unit)))
+        pictures = sum(not _is_cover(other) for other in container.streams.video)
+        shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    joins.end()
+    ticks_per_frame = max(1.0, 1 / (rate * unit))
+    if codec in ONE_FRAME_A_PACKET:
+        table = make_table(packets, name, ticks_per_frame)
+    else:
+        table = _decoded_table(path, beat, ticks_per_frame)
+    if joins.found and (len(joins.found) > _restarts(path, packets) or count_decodable(path) != len(table.ticks)):
+        raise joins.damage(joins.found[0])
     if frame is None or not len(table.ticks):
         raise VideoError(path, "holds no frame that can be decoded")
     seconds = (table.ticks - table.ticks[0]) * unit
     if len(seconds) > 1:
         rate = float((len(seconds) - 1) / seconds[-1])
-    rotation = turns(frame) * 90
-    height, width = (frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height)
-    info = VideoInfo(seconds, height, width, rotation, rate, codec)
+    shown = orientation(path, frame)
+    info = VideoInfo(seconds, *shown.size(frame.height, frame.width), shown.quarters * 90, rate, codec)
     bits = max(part.bits for part in frame.format.components)
-    return Look(info, table, name, pictures, bits, base, header_frames)
+    pixel = shape if shape > 0 else Fraction(1)
+    return Look(info, table, name, pictures, bits, base, header_frames, shown, pixel, bool(frame.interlaced_frame))
 
 
-def turns(frame: Any) -> int:
-    """Quarter turns counter-clockwise, 0 to 3, that set a decoded frame upright."""
-    quarters: int = round(frame.rotation / 90) % 4
-    return quarters
+def orientation(path: str, frame: Any) -> Orientation:
+    """How a decoded frame is set upright, from its display matrix; as it is where the matrix is none (all zeros).
+
+    Raises VideoError for a matrix that is neither a quarter turn nor a mirror nor both.
+    """
+    if not frame.rotation and not frame.side_data.get("DISPLAYMATRIX"):
+        return Orientation()
+    stored = frame.side_data.get("DISPLAYMATRIX")
+    # x' = a x + c y, y' = b x + d y, in 16.16 fixed point; the other five shift and scale.
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(stored)) if stored else (1, 0, 0, 0, 1)
+    if a * d == b * c:  # not a picture any more: FFmpeg's own tools show it as stored
+        return Orientation()
+    if max(abs(b), abs(c)) <= _CROOKED * max(abs(a), abs(d)):
+        return Orientation(2 if d < 0 else 0, (a < 0) != (d < 0))
+    if max(abs(a), abs(d)) <= _CROOKED * max(abs(b), abs(c)):
+        return Orientation(3 if b > 0 else 1, (b > 0) == (c > 0))
+    angle = math.degrees(math.atan2(b, a))
+    raise VideoError(path, f"its display matrix turns it by {angle:.0f} degrees, no quarter turn; re-encode it upright")
 
 
 def _brings_frame(packet: Any, shows: Showing) -> bool:
     return shows(bytes(packet) if shows.codec in Showing.codecs else b"")
 
 
-def _is_clean(packet: Any, stream: Any) -> bool:
-    if not packet.is_keyframe:
-        return False
-    return resets_decoder(stream.codec_context.name, bytes(packet), stream.codec_context.extradata)
+def _decoded_table(path: str, beat: Callable[[], None], ticks_per_frame: float) -> Table:
+    """The table of a codec whose packets need not bring a frame each, by decoding all of it."""
+    times: list[int | None] = []
+    with open_video(path) as (container, stream):
+        for packet in decodable_packets(container, stream):
+            beat()
+            times += [frame.pts for frame in decode(packet)]
+    known = [time for time in times if time is not None]
+    timed = len(known) == len(times) and all(a < b for a, b in zip(known, known[1:]))
+    ticks = known if timed else [round(place * ticks_per_frame) for place in range(len(times))]
+    return Table(np.array(ticks, dtype=np.int64), timed, np.zeros(min(1, len(ticks)), dtype=np.int64), False)
+
+
+def _restarts(path: str, packets: Sequence[Packet]) -> int:
+    """How often a transport stream begins anew: time goes back, or the numbers of its tables do."""
+    cells = np.fromfile(path, dtype=np.uint8)
+    cells = cells[: len(cells) // _TS_PACKET * _TS_PACKET].reshape(-1, _TS_PACKET)
+    times = len(recordings(packets)) - 1
+    for table in (0x00, 0x11):  # programs, services
+        mine = cells[(cells[:, 0] == 0x47) & (cells[:, 1] & 0x1F == 0) & (cells[:, 2] == table)]
+        counts = (mine[:, 3] & 15).astype(np.int64)
+        times = max(times, int(((counts[1:] == 0) & (counts[:-1] != 15)).sum()))
+    return times
+
+
+class _Joins:
+    """Tells places where recordings were joined from damage: FFmpeg calls the last packet before one incomplete.
+
+    Transport streams may be joined by writing one file after the other: a keyframe follows at once, and time or the
+    numbers of tables begin anew. A hole in the stream does neither, or the second not.
+    """
+
+    def __init__(self, path: str, container: str) -> None:
+        self.path, self.may_join = path, container == "mpegts"
+        self.found: list[int] = []
+        self._open: int | None = None
+
+    def see(self, packet: Any, number: int) -> None:
+        """The next packet of the file. Raises VideoError for damage."""
+        if self._open is not None and packet.size and packet.is_keyframe:
+            self.found.append(self._open)
+            self._open = None
+        if self._open is not None and number - self._open >= _JOIN:
+            raise self.damage(self._open)
+        if packet.is_corrupt:
+            if not self.may_join:
+                raise self.damage(number)
+            self._open = number if self._open is None else self._open
+
+    def end(self) -> None:
+        """No packet is left. Raises VideoError where the last one is incomplete."""
+        if self._open is not None:
+            raise self.damage(self._open)
+
+    def damage(self, number: int) -> VideoError:
+        """The reason for an incomplete packet."""
+        return VideoError(self.path, f"cut short or damaged: packet {number} is incomplete")
+
+
+class _Sizes:
+    """Notices keyframes that begin a part with frames of another size, by decoding those alone that may."""
+
+    def __init__(self, stream: Any) -> None:
+        self._context, self._seen, self._first = stream.codec_context, set[bytes](), (0, 0)
+
+    def after(self, packet: Any) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """The first (height, width) and the present one where they differ. ``packet``: the next keyframe in the file."""
+        header = size_header(self._context.name, bytes(packet), self._context.extradata)
+        if header in self._seen or not header:
+            return None
+        if not self._seen:
+            self._first = self._context.height, self._context.width
+        elif (size := self._size(packet)) and size != self._first:
+            return self._first, size
+        self._seen.add(header)
+        return None
+
+    def _size(self, packet: Any) -> tuple[int, int] | None:
+        alone = av.CodecContext.create(self._context.name, "r")
+        alone.extradata, alone.thread_count = self._context.extradata, 1
+        try:
+            frames = [*alone.decode(packet), *alone.decode(None)]
+        except av.FFmpegError:  # whoever reads it will be told
+            return None
+        return (frames[0].height, frames[0].width) if frames else None
+
+
+def changes_size(path: str, first: tuple[int, int], then: tuple[int, int]) -> VideoError:
+    """The one reason given for frames of several sizes, (height, width) each."""
+    sizes = f"from {first[1]}x{first[0]} to {then[1]}x{then[0]}"
+    return VideoError(path, f"its frames change size {sizes}; re-encode it to one size")
+
+
+def contradicts(path: str, latest: int) -> VideoError:
+    """The one reason given for a frame that comes out of the decoder after frame ``latest``, which is shown after it."""
+    return VideoError(path, f"its times contradict the order of its frames after frame {latest}; re-encode it")
+
+
+class _Clean:
+    """Tells for one packet after the other whether decoding may start there."""
+
+    def __init__(self, stream: Any) -> None:
+        context = stream.codec_context
+        self.codec, self.extradata = context.name, context.extradata
+        sampling = av.VideoFormat(context.pix_fmt) if context.pix_fmt else None
+        full = sampling is not None and (sampling.chroma_width(16), sampling.chroma_height(16)) == (16, 16)
+        self._leans = Carried(self.codec, self.extradata, full_chroma=full)
+
+    def __call__(self, packet: Any) -> bool:
+        data = bytes(packet)
+        leans = self._leans(data)
+        return bool(packet.is_keyframe) and not leans and resets_decoder(self.codec, data, self.extradata)

@@ -11,7 +11,16 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ssv.data.readers.base import Reader, VideoError
-from ssv.data.readers.probe import Look, decodable_packets, look, open_video, turns
+from ssv.data.readers.probe import (
+    Look,
+    changes_size,
+    contradicts,
+    decodable_packets,
+    decode,
+    look,
+    open_video,
+    orientation,
+)
 
 _WORTH_A_SEEK = 8  # frames; decoding fewer costs no more than seeking over them
 
@@ -21,7 +30,6 @@ class PyAVReader(Reader):
 
     The packets of a file are looked at once and remembered. Decoding starts at the last keyframe before the frames asked where the packets prove that nothing reaches
     across it, else at the first frame. A damaged stream raises VideoError: no frame is guessed or repeated.
-    Mirrored display matrices are shown unmirrored.
     """
 
     def read(self, path: str, indices: Sequence[int]) -> np.ndarray:
@@ -53,12 +61,15 @@ def every_frame(path: str) -> Iterator[Any]:
     """
     known = look(path)
     frames, count = len(known.info.seconds), 0
-    for position, frame in _decode(path, known, 0):
+    decoded = _decode(path, known, 0)
+    for position, frame in decoded:
         if position == frames:
             raise VideoError(path, f"more frames come out of the decoder than the {frames} its packets announce")
         if position != count:
+            for _ in decoded:  # one that comes later, out of order, is the better reason
+                pass
             break
-        _check_size(path, known, (frame.height, frame.width) if turns(frame) % 2 == 0 else (frame.width, frame.height))
+        _check_size(path, known, orientation(path, frame).size(frame.height, frame.width))
         yield frame
         count += 1
     if count < frames:
@@ -93,7 +104,7 @@ def _decode(path: str, known: Look, entry: int) -> Iterator[tuple[int, Any]]:
         packets = decodable_packets(container, stream)
         first = next(packets, None)
         if first is not None and (not entry or first.pts == ticks[entry]):
-            frames = (frame for packet in chain([first], packets) for frame in packet.decode())
+            frames = (frame for packet in chain([first], packets) for frame in decode(packet))
             yield from _place(path, known, frames)
             return
     if entry:  # the seek went elsewhere
@@ -115,7 +126,7 @@ def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int,
         if position == len(ticks) or ticks[position] != frame.pts:
             continue
         if position <= latest:
-            raise VideoError(path, f"its times contradict the order of its frames after frame {latest}; re-encode it")
+            raise contradicts(path, latest)
         latest = position
         yield position, frame
 
@@ -125,13 +136,12 @@ def _as_shown(path: str, frame: Any, known: Look, convert: VideoReformatter) -> 
     rgb = convert.reformat(frame, format="rgb24", threads=1)
     plane: Any = rgb.planes[0]
     pixels = np.ndarray((rgb.height, rgb.width, 3), np.uint8, plane, 0, (plane.line_size, 3, 1))
-    upright: np.ndarray = np.rot90(pixels, k=turns(frame))
-    _check_size(path, known, upright.shape[:2])
+    upright = orientation(path, frame).upright(pixels)
+    _check_size(path, known, (upright.shape[0], upright.shape[1]))
     return upright
 
 
-def _check_size(path: str, known: Look, size: tuple[int, ...]) -> None:
+def _check_size(path: str, known: Look, size: tuple[int, int]) -> None:
     """``size`` is the height and width of a frame upright."""
     if size != (known.info.height, known.info.width):
-        height, width = size
-        raise VideoError(path, f"changes size from {known.info.width}x{known.info.height} to {width}x{height}")
+        raise changes_size(path, (known.info.height, known.info.width), size)

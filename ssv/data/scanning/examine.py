@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from ssv.data.grids import Grid
 from ssv.data.readers.base import VideoError
-from ssv.data.readers.probe import Look, look, open_video, sound_frames
+from ssv.data.readers.probe import Look, changes_size, contradicts, look, open_video, orientation, sound_frames
 from ssv.data.scanning.workers import Beat
 from ssv.ops.tuples import shot_numbers
 
@@ -48,7 +48,8 @@ class Finding(NamedTuple):
     path, size, mtime_ns: as in ``ssv.data.index.Entry``, also height, width, rotation and codec. reason: why it is
     broken, or "". grid, first: presentation times and the tick of the first frame. container: FFmpeg's name.
     header_frames: what the container claims, 0 where it does not. gop: most frames between two places at which decoding
-    may start. contents: None where it was not decoded.
+    may start. pixel: width of a stored pixel by its height, "1" where it is square. interlaced: made of fields. contents:
+    None where it was not decoded.
     """
 
     path: str
@@ -64,6 +65,8 @@ class Finding(NamedTuple):
     container: str = ""
     header_frames: int = 0
     gop: int = 0
+    pixel: str = "1"
+    interlaced: bool = False
     contents: Contents | None = None
 
     @property
@@ -105,10 +108,15 @@ def examine(path: str, beat: Beat, *, decode: bool) -> Finding:
         container=found.container,
         header_frames=found.header_frames,
         gop=int(np.diff(edges).max()),
+        pixel=str(found.pixel),
+        interlaced=found.interlaced,
     )
     if not decode:
         return finding
-    contents = _contents(path, found, beat)
+    try:
+        contents = _contents(path, found, beat)
+    except VideoError as error:
+        return finding._replace(reason=error.reason)
     frames = finding.grid.frames
     reason = "" if contents.decoded == frames else f"damaged: {contents.decoded} of {frames} frames can be read"
     return finding._replace(contents=contents, reason=reason)
@@ -129,7 +137,7 @@ def thumbnail(path: str, beat: Beat, *, side: int = 120) -> bytes:
             raise VideoError(path, "no frame of it can be decoded")
         shape = {"width": max(2, round(side * kept.width / kept.height)), "height": side}
         picture = convert.reformat(kept, **shape, format="bgr24", interpolation="AREA", threads=1).to_ndarray()
-    upright = np.ascontiguousarray(np.rot90(picture, k=known.info.rotation // 90))
+    upright = np.ascontiguousarray(known.orientation.upright(picture))
     return bytes(cv2.imencode(".jpg", upright, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes())
 
 
@@ -154,10 +162,13 @@ def _chunks(path: str, found: Look, beat: Beat) -> Iterator[tuple[list[int], np.
                 place = int(np.searchsorted(ticks, frame.pts)) if frame.pts is not None else len(ticks)
                 if place == len(ticks) or ticks[place] != frame.pts:  # hidden by an edit list
                     continue
-            size = (frame.height, frame.width) if found.info.rotation % 180 == 0 else (frame.width, frame.height)
-            # Readers refuse a frame out of order or of another size, too.
-            if place >= len(ticks) or place <= latest or size != (found.info.height, found.info.width):
+            size = orientation(path, frame).size(frame.height, frame.width)
+            if place >= len(ticks):
                 continue
+            if place <= latest:
+                raise contradicts(path, latest)
+            if size != (found.info.height, found.info.width):
+                raise changes_size(path, (found.info.height, found.info.width), size)
             latest = place
             picture = convert.reformat(
                 frame, width=WIDTH, height=HEIGHT, format="rgb24", interpolation="AREA", threads=1

@@ -16,7 +16,7 @@ from ssv.data.grids import NOTHING, Grid
 from ssv.data.scanning.examine import Contents, Finding
 
 NAME = "scan.jsonl"
-VERSION = 1
+VERSION = 2
 
 
 class Journal:

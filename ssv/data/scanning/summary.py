@@ -32,7 +32,7 @@ class Summary(NamedTuple):
     in the header, frames there are). varying: paths without an even rate. rates, durations, sizes, codecs, containers:
     a name and how many videos have it, most first, durations in order. gop: most frames between places at which
     decoding may start, the middle one over the videos. still, black: path to seconds and share. cuts: how many videos
-    have any. decoded: how many videos were.
+    have any. oblong: path to the shape of pixels that are not square. interlaced: paths. decoded: how many videos were.
     """
 
     videos: int
@@ -50,6 +50,8 @@ class Summary(NamedTuple):
     still: dict[str, float]
     black: dict[str, float]
     cuts: int
+    oblong: dict[str, str]
+    interlaced: list[str]
     decoded: int
 
 
@@ -82,6 +84,8 @@ def summarise(findings: Sequence[Finding]) -> Summary:
         },
         black={finding.path: contents.black for finding, contents in seen if contents.black >= BLACK_SHARE},
         cuts=sum(contents.cuts > 0 for _, contents in seen),
+        oblong={finding.path: finding.pixel for finding in sound if finding.pixel != "1"},
+        interlaced=[finding.path for finding in sound if finding.interlaced],
         decoded=len(seen),
     )
 

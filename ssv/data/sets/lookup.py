@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 EXTENSIONS = frozenset(
-    (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg")
-    + (".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv")
+    (".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".hevc")
+    + (".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv")
+    + (".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".wtv")
+    + (".xvid", ".y4m")
 )
 INDEX_FOLDER = "ssv_index"  # written by `ssv scan` and `ssv prepare`; nothing in it is a video of the set
 NAMED = 3  # files an error names before it says how many more
