@@ -60,7 +60,7 @@ def test_a_list_of_ones_own(tmp_path):
     [
         (["a,train,x,3-7"], "video,split,action,events", ValueError, "line 2 has events '3-7', not frames as in"),
         (["a,val,x,3"], "video,split,action,events", ValueError, "line 2 has split 'val'"),
-        (["a,train,x"], "video,split,action,events", ValueError, "line 2 needs 4 columns"),
+        (["a,train,x"], "video,split,action,events", ValueError, "line 2 has 3 cells, needed are 4"),
         (["a,train,x,3"], "path,split,action,events", ValueError, "must name the columns video,split,action,events"),
         (["a,test,x,3"], "video,split,action,events", ValueError, "no row with split 'train'"),
         (["gone,train,x,3"], "video,split,action,events", DataNotFound, "1 of the 1 train videos.*line 2: gone"),

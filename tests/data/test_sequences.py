@@ -104,7 +104,7 @@ def test_points_of_all_frames(tmp_path):
     assert sequence.points[:, 0].tolist() == [[1, 2], [2, 2]]
     assert sequence.points[0, 1].tolist() == [0, 0.5] and np.isnan(sequence.points[1, 1]).all()
     (tmp_path / "points.csv").write_text("name,x,y\na,1,1\n")
-    with pytest.raises(VideoError, match="needed is a CSV file with the columns point,x,y"):
+    with pytest.raises(ValueError, match=r"must name the columns point,x,y,\[frame\], got 'name,x,y'"):
         one(str(tmp_path), frames="frames", labels="points.csv")
 
 

@@ -140,8 +140,8 @@ def test_table_with_numbers_and_no_split(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("path,label\na.mp4,1\nb.mp4\n", "line 3 needs 2 columns"),
-        ("path,label\na.mp4,1,2\n", "line 2 needs 2 columns"),
+        ("path,label\na.mp4,1\nb.mp4\n", "line 3 has 1 cells, needed are 2"),
+        ("path,label\na.mp4,1,2\n", "line 2 has 3 cells, needed are 2"),
         ("path,label\n,1\n", "line 2 has no path"),
         ("path,label,split\na.mp4,1,train\nb.mp4,1,valid\n", "line 3 has split 'valid'"),
         ("path,label\na.mp4,1\nb.mp4,1\na.mp4,2\n", "line 4 repeats the video of line 2"),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from ssv.data.lists import read_lines
 from ssv.data.sets.hmdb51 import hmdb51
 from ssv.data.sets.kinetics import kinetics
 from ssv.data.sets.table import table
@@ -50,10 +51,8 @@ def read_list(file: str, root: str) -> list[str]:
     """
     if not os.path.isfile(file):
         raise ValueError(f"there is no list {file}")
-    with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-        named = [line.strip() for line in lines if line.strip()]
     paths = []
-    for name in named:
+    for _, name in read_lines(file, file_names=True):
         bare, _, label = name.rpartition(" ")
         name = bare if label.isdecimal() and not os.path.lexists(os.path.join(root, name)) else name
         paths.append(os.path.relpath(os.path.join(root, name), root).replace(os.sep, "/"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ssv.data.lists import read_lines
 from ssv.data.sequences.pictures import pictures
 from ssv.data.sequences.sequences import LabelledSequence
 from ssv.data.sets.lookup import DataNotFound, named, not_found
@@ -42,10 +43,10 @@ def davis(root: str, *, year: int = 2017, split: str = "val", resolution: str = 
 def _names(file: Path) -> list[str]:
     """One name a line; the lists of 2016 give the paths of a frame and its mask instead, for every frame."""
     names = []
-    for line in file.read_text().split("\n"):
-        first = line.split()[0] if line.split() else ""
+    for _, line in read_lines(str(file), file_names=True):
+        first = line.split()[0]
         names.append(Path(first).parent.name if "/" in first.strip("/") else first)
-    return list(dict.fromkeys(name for name in names if name))
+    return list(dict.fromkeys(names))
 
 
 def _sequence(root: str, resolution: str, name: str, year: int) -> ObjectSequence:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from ssv.data.lists import read_lines
 from ssv.data.readers.base import VideoError
 from ssv.data.sequences.pictures import pictures
 from ssv.data.sequences.sequences import LabelledSequence
@@ -36,7 +37,7 @@ def jhmdb(root: str, *, fold: int = 1) -> list[LabelledSequence]:
     found: list[LabelledSequence] = []
     for file in lists:
         action = file.name.removesuffix(f"_test_split{fold}.txt")
-        for line in file.read_text().splitlines():
+        for _, line in read_lines(str(file), file_names=True):
             words = line.rsplit(maxsplit=1)
             if len(words) == 2 and words[1] == TEST:
                 found.append(_sequence(root, action, words[0].removesuffix(".avi")))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from ssv.data.readers.base import VideoError
+from ssv.data.lists import number, read_table, whole
 from ssv.data.sequences.pictures import pictures
 from ssv.data.sequences.sequences import LabelledSequence
 from ssv.data.sets.lookup import DataNotFound, is_video
 from ssv.types import ObjectSequence, PointSequence
+
+MOST_FRAMES = 10_000_000  # more are a slip, and no memory for them
 
 
 def one(root: str, *, frames: str, labels: str) -> list[LabelledSequence]:
@@ -25,7 +26,7 @@ def one(root: str, *, frames: str, labels: str) -> list[LabelledSequence]:
 
     Raises:
         DataNotFound: if one of them is not there, or a folder of masks does not match the frames.
-        VideoError: if the CSV file is none.
+        ValueError: if the CSV file is none, or names a point twice in a frame.
     """
     film, given = Path(root) / frames, Path(root) / labels
     for what, path in (("frames", film), ("labels", given)):
@@ -46,15 +47,27 @@ def one(root: str, *, frames: str, labels: str) -> list[LabelledSequence]:
 
 
 def _points(path: Path) -> np.ndarray:
-    """float32 (T,K,2)."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        frames = [int(row.get("frame") or 0) for row in rows]
-        names = list(dict.fromkeys(row["point"] for row in rows))
-        points = np.full((max(frames) + 1, len(names), 2), np.nan, dtype=np.float32)
-        for frame, row in zip(frames, rows):
-            points[frame, names.index(row["point"])] = float(row["x"]), float(row["y"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise VideoError(str(path), "needed is a CSV file with the columns point,x,y or frame,point,x,y") from error
+    """float32 (T,K,2); points in the order in which they are first named."""
+    file = str(path)
+    rows = read_table(file, ("point", "x", "y"), ("frame",))
+    if not rows:
+        raise ValueError(f"{file} has no row; needed is one for each point, or for each point of each frame")
+    has_frames = any(row.cells["frame"] for row in rows)
+    frames = [whole(file, row, "frame") if has_frames else 0 for row in rows]
+    names = list(dict.fromkeys(row.cells["point"] for row in rows))
+    first: dict[tuple[int, str], int] = {}
+    if max(frames) >= MOST_FRAMES:
+        raise ValueError(f"{file} has a row of frame {max(frames)}; frames are counted from 0, at most {MOST_FRAMES}")
+    points = np.full((max(frames) + 1, len(names), 2), np.nan, dtype=np.float32)
+    for frame, row in zip(frames, rows):
+        name = row.cells["point"]
+        if not name or (frame, name) in first:
+            twice = (
+                f"repeats point {name!r} of frame {frame} in line {first[frame, name]}" if name else "names no point"
+            )
+            raise ValueError(f"{file}: line {row.line} {twice}")
+        first[frame, name] = row.line
+        points[frame, names.index(name)] = number(file, row, "x"), number(file, row, "y")
+    if len(missing := [name for name in names if (0, name) not in first]):
+        raise ValueError(f"{file}: the first frame lacks point {missing[0]!r}; every point needs a row of frame 0")
     return points

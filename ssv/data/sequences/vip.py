@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ssv.data.lists import read_lines
 from ssv.data.sequences.pictures import pictures
 from ssv.data.sequences.sequences import LabelledSequence
 from ssv.data.sets.lookup import named, not_found
@@ -23,7 +24,7 @@ def vip(root: str, *, split: str = "val") -> list[LabelledSequence]:
     if not file.is_file():
         raise not_found(root, f"no list {file}", get="VIP_Fine, from the page of the data set.", layout=LAYOUT)
     found: list[LabelledSequence] = []
-    for name in file.read_text().split():
+    for name in (word for _, line in read_lines(str(file), file_names=True) for word in line.split()):
         folder = os.path.join(root, "Images", name)
         frames = pictures(folder) if os.path.isdir(folder) else ()
         masks = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ssv.data.lists import read_lines
 from ssv.data.sets.lookup import entries_below, is_listed, named, not_found
 from ssv.types import Video
 
@@ -59,8 +60,7 @@ def _of_list(root: str, split: str, test: str | None) -> list[Video]:
         file = os.path.join(root, test)
         if not os.path.isfile(file):
             raise not_found(root, f"no list {test} (data.videos.test)", get=GET, layout=LAYOUT)
-        with open(file, encoding="utf-8") as lines:
-            listed = {os.path.normpath(os.path.join(root, line.strip())) for line in lines if line.strip()}
+        listed = {os.path.normpath(os.path.join(root, line)) for _, line in read_lines(file, file_names=True)}
     elif split == "test":
         raise ValueError(
             f"{root} has no folder 'train', so that its test videos are unknown; set data.videos.test to a text file with "

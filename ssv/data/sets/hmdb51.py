@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ssv.data.lists import read_lines
 from ssv.data.sets.lookup import absent, named, not_found
 from ssv.types import Video
 
@@ -61,18 +62,16 @@ def hmdb51(root: str, split: str, *, fold: int = 1) -> list[Video]:
 
 def _clips(path: str) -> list[tuple[str, str | None]]:
     """File name and side of each line, such as ``April_09_brush_hair_u_nm_np1_ba_goo_0.avi 1 ``."""
-    clips = []
-    # Bytes that are no UTF-8 are kept as the file system keeps them, so that names compare equal.
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
-            words = line.rsplit(None, 1)  # from the right: nothing is known of a name
-            if not words:
-                continue
-            if len(words) < 2 or words[1] not in FLAGS:
-                raise ValueError(
-                    f"HMDB51: {path}: line {number} must be a file name and 0, 1 or 2, got {line.strip()!r}"
-                )
-            clips.append((words[0].strip(), FLAGS[words[1]]))
+    clips: list[tuple[str, str | None]] = []
+    first_line: dict[str, int] = {}
+    for number, line in read_lines(path, file_names=True):
+        words = line.rsplit(None, 1)  # from the right: nothing is known of a name
+        if len(words) < 2 or words[1] not in FLAGS:
+            raise ValueError(f"HMDB51: {path}: line {number} must be a file name and 0, 1 or 2, got {line!r}")
+        if words[0] in first_line:
+            raise ValueError(f"HMDB51: {path}: line {number} repeats the clip of line {first_line[words[0]]}")
+        first_line[words[0]] = number
+        clips.append((words[0], FLAGS[words[1]]))
     return clips
 
 

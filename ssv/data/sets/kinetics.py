@@ -6,13 +6,13 @@ that no two copies are the same: what a list names and the disk does not have is
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from ssv.data.lists import read_table
 from ssv.data.sets.lookup import DataNotFound, is_video, named, not_found
 from ssv.types import Video
 
@@ -85,20 +85,15 @@ def _list(root: str, split: str) -> str | None:
 
 def _rows(path: str) -> list[_Row]:
     rows, bad = [], []
-    with open(path, encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        if not set(COLUMNS) <= set(reader.fieldnames or ()):
-            header = ",".join(reader.fieldnames or ())
-            raise ValueError(f"{path}: line 1 must name the columns {','.join(COLUMNS)}, got {header!r}")
-        for cells in reader:
-            label, youtube_id, *times = (str(cells[column] or "").strip() for column in COLUMNS)
-            try:
-                start, end = (round(float(time)) for time in times)
-            except (ValueError, OverflowError):
-                start, end = -1, -1
-            if not label or not youtube_id or start < 0:
-                bad.append(f"line {reader.line_num}")
-            rows.append(_Row(label, youtube_id, start, end))
+    for line, cells in read_table(path, COLUMNS, others=True):
+        label, youtube_id, *times = (cells[column] for column in COLUMNS)
+        try:
+            start, end = (round(float(time)) for time in times)
+        except (ValueError, OverflowError):
+            start, end = -1, -1
+        if not label or not youtube_id or start < 0:
+            bad.append(f"line {line}")
+        rows.append(_Row(label, youtube_id, start, end))
     if bad:
         raise ValueError(f"{path}: a row needs a label, an id and two times in seconds; {named(bad)}")
     return rows

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
+from ssv.data.lists import read_table
 from ssv.data.sets.lookup import named, not_found
 from ssv.types import PhasedVideo, Video
 
@@ -33,7 +33,7 @@ def phases(root: str, split: str, *, file: str = "phases.csv") -> list[PhasedVid
     """
     path = _existing(root, file, split, GET, LAYOUT)
     videos, bad, missing = [], [], []
-    for line, row in _rows(path, ("video", "split", "action", "events")):
+    for line, row in read_table(path, ("video", "split", "action", "events")):
         try:
             events = tuple(int(frame) for frame in row["events"].split(";"))
         except ValueError:
@@ -69,7 +69,7 @@ def toy_phases(root: str, split: str, *, fractions: Sequence[float] = (0.25, 0.5
     get, layout = "`ssv toy` writes it.", f"{TOY_FILE} with the columns video,split,frame,phase"
     path = _existing(root, TOY_FILE, split, get, layout)
     done: dict[str, list[float]] = {}  # by video; rows are in the order of frames
-    for _, row in _rows(path, ("video", "split", "frame", "phase")):
+    for _, row in read_table(path, ("video", "split", "frame", "phase")):
         if row["split"] == split:
             done.setdefault(row["video"], []).append(float(row["phase"]))
     folder = os.path.dirname(path)
@@ -112,20 +112,6 @@ def _existing(root: str, file: str, split: str, get: str, layout: str) -> str:
     if not os.path.isfile(path):
         raise not_found(root, f"no list {file}", get=get, layout=layout)
     return path
-
-
-def _rows(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row; ValueError if the columns are others."""
-    # Spreadsheets put a byte order mark in front, which would become part of the first column's name.
-    with open(path, encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, skipinitialspace=True)
-        if set(reader.fieldnames or ()) != set(columns):
-            header = ",".join(reader.fieldnames or ())
-            raise ValueError(f"{path}: line 1 must name the columns {','.join(columns)}, got {header!r}")
-        for cells in reader:
-            if None in cells or None in cells.values():
-                raise ValueError(f"{path}: line {reader.line_num} needs {len(columns)} columns")
-            yield reader.line_num, {name: cell.strip() for name, cell in cells.items()}
 
 
 def _some(videos: list[PhasedVideo], path: str, split: str) -> list[PhasedVideo]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
 
+from ssv.data.lists import read_table, some
 from ssv.data.sets.lookup import named, not_found
 from ssv.types import Video
 
 GET = "Write the list in any spreadsheet or text editor."
 LAYOUT = "a CSV file with the columns path,label and, if wanted, split (train or test) and group"
-COLUMNS = ("path", "label", "split", "group")
 
 
 def table(root: str, split: str, *, file: str = "videos.csv") -> list[Video]:
@@ -55,32 +54,19 @@ def _rows(path: str) -> dict[int, dict[str, str]]:
     rows: dict[int, dict[str, str]] = {}
     first_line: dict[str, int] = {}
     bad: list[str] = []
-    # Spreadsheets put a byte order mark in front, which would become part of the first column's name.
-    with open(path, encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, skipinitialspace=True)
-        header = [name.strip() for name in reader.fieldnames or []]
-        if "path" not in header or set(header) - set(COLUMNS):
-            raise ValueError(
-                f"{path}: line 1 must name the columns path,label[,split][,group], got {','.join(header)!r}"
-            )
-        reader.fieldnames = header
-        for cells in reader:
-            line = reader.line_num
-            if None in cells or None in cells.values():
-                bad.append(f"line {line} needs {len(header)} columns")
-                continue
-            row = {"label": "", "split": "train", "group": ""} | {key: cell.strip() for key, cell in cells.items()}
-            if not row["path"]:
-                bad.append(f"line {line} has no path")
-            elif row["split"] not in ("train", "test"):
-                bad.append(f"line {line} has split {row['split']!r}, not train or test")
-            elif row["path"] in first_line:
-                bad.append(f"line {line} repeats the video of line {first_line[row['path']]}")
-            else:
-                first_line[row["path"]] = line
-                rows[line] = row
+    for line, cells in read_table(path, ("path",), ("label", "split", "group")):
+        row = cells | {"split": cells["split"] or "train"}
+        if not row["path"]:
+            bad.append(f"line {line} has no path")
+        elif row["split"] not in ("train", "test"):
+            bad.append(f"line {line} has split {row['split']!r}, not train or test")
+        elif row["path"] in first_line:
+            bad.append(f"line {line} repeats the video of line {first_line[row['path']]}")
+        else:
+            first_line[row["path"]] = line
+            rows[line] = row
     if bad:
-        raise ValueError(f"{path}: {named(bad)}")
+        raise ValueError(f"{path}: {some(bad)}")
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from ssv.data.lists import read_lines
 from ssv.data.sets.lookup import absent, named, not_found
 from ssv.types import Video
 
@@ -65,14 +66,20 @@ def _video(folder: str, name: str, line: str, labels: dict[str, int]) -> Video:
 def _classes(root: str, path: str) -> dict[str, int]:
     """Lower-case class name to 0-based label, from lines such as ``1 ApplyEyeMakeup``."""
     pairs = [line.split() for line in _lines(root, path)]
-    if any(len(pair) != 2 or not pair[0].isdigit() for pair in pairs):
-        raise ValueError(f"UCF101: {path} needs lines such as '1 ApplyEyeMakeup'")
-    return {name.lower(): int(index) - 1 for index, name in pairs}
+    odd = [" ".join(pair) for pair in pairs if len(pair) != 2 or not pair[0].isdecimal()]
+    if odd or not pairs:
+        raise ValueError(f"UCF101: {path} needs lines such as '1 ApplyEyeMakeup', got {(odd or [''])[0]!r}")
+    numbers = [int(index) for index, _ in pairs]
+    if sorted(numbers) != list(range(1, len(pairs) + 1)) or len({name.lower() for _, name in pairs}) != len(pairs):
+        raise ValueError(
+            f"UCF101: {path} must number its {len(pairs)} classes from 1 to {len(pairs)}, each once; its numbers are "
+            f"{min(numbers)} to {max(numbers)}"
+        )
+    return {name.lower(): number - 1 for number, (_, name) in zip(numbers, pairs)}
 
 
 def _lines(root: str, path: str) -> list[str]:
     """The lines that are not empty, without their CRLF ends."""
     if not os.path.isfile(path):
         raise not_found(root, f"UCF101: no {os.path.basename(path)} in ucfTrainTestlist", get=GET, layout=LAYOUT)
-    with open(path, encoding="utf-8") as lines:
-        return [line.strip() for line in lines if line.strip()]
+    return [line for _, line in read_lines(path, file_names=True)]
