@@ -112,6 +112,17 @@ def measure(config: dict[str, Any]) -> None:
         f"{folder.name}: {label}  {figures}  ({seconds:.0f} s, {row['peak_gb']:.1f} GB)"
         f"\n  protocol: {row['protocol']}\n  {card_line}\n  row in {folder / 'scores.jsonl'}"
     )
+    if config["evaluation"].get("cache"):
+        print(f"  {cache_line(config['evaluation'])}")
+
+
+def cache_line(evaluation: dict[str, Any]) -> str:
+    """Where features are kept, and how large that folder is."""
+    from ssv.evaluations.feature_cache import DEFAULT_GB, kept
+
+    limit = evaluation.get("cache_gb", DEFAULT_GB)
+    size = sum(size for _, size, _ in kept(Path(evaluation["cache"])))
+    return f"features in {evaluation['cache']}: {size / 1e9:.2f} of {limit:g} GB (evaluation.cache_gb)"
 
 
 def make_random(config: dict[str, Any], data: VideoDataModule) -> Path:

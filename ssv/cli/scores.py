@@ -41,7 +41,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def config_digest(config: dict[str, Any]) -> str:
     """Tells evaluations apart by all that was configured, save which weights, which seed, and what a machine decides."""
-    left_out = MACHINE | {"weights", "run", "seed", "evaluation.seed", "evaluation.cache"}
+    left_out = MACHINE | {"weights", "run", "seed", "evaluation.seed", "evaluation.cache", "evaluation.cache_gb"}
     values = {
         key: value
         for key, value in flat(config).items()

@@ -16,15 +16,13 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssv import __version__
 from ssv.backbones.base import Backbone
 from ssv.data.crops import Crop
 from ssv.data.sampling import Sampler
-from ssv.evaluations.feature_cache import cached
+from ssv.evaluations.feature_cache import FeatureCache, features_of
 from ssv.evaluations.labelled import LabelledSplits
 from ssv.ops.photometric import normalise
 from ssv.processes import all_or_none, joined
-from ssv.training.weights import weights_digest
 from ssv.types import Clips, Video
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ def extract(
     *,
     batch_size: int,
     trainer: pl.Trainer,
-    cache: str | None = None,
+    cache: FeatureCache | None = None,
 ) -> ClipFeatures:
     """The features that every frozen evaluation reads, computed once for all of them.
 
@@ -64,9 +62,7 @@ def extract(
         crop: their pixels.
         batch_size: videos at a time.
         trainer: see ``clip_features``.
-        cache: a folder in which features are kept, known by weights, backbone, views, device, precision, and the
-            path, size and time of every file; None keeps none. Float32, all views: 0.5 GB for UCF101 by 10 views of
-            1024 channels.
+        cache: keeps the features, float32, all views: 0.5 GB for UCF101 by 10 views of 1024 channels; None keeps none.
 
     Raises:
         ValueError: see ``clip_features``.
@@ -77,28 +73,12 @@ def extract(
             loader = data.loader(videos, sampler, crop, batch_size=batch_size, dealt=True)
             return clip_features(backbone, loader, videos, trainer, f"features of {name} videos")
 
-        return cached(cache, identity, [video.path for video in videos], compute)
+        return kept.array(identity, [video.path for video in videos], compute)
 
-    identity = () if cache is None else _identity(backbone, data, sampler, crop, trainer)
+    kept = cache or FeatureCache()
+    cut = ("views", describe(sampler), describe(crop))
+    identity = cut if kept.folder is None else (*features_of(backbone, trainer, data.reader), *cut)
     return ClipFeatures(of(splits.train, "train"), of(splits.test, "test"))
-
-
-def _identity(
-    backbone: Backbone, data: VideoDataModule, sampler: Sampler, crop: Crop, trainer: pl.Trainer
-) -> tuple[object, ...]:
-    """What features depend on besides the files."""
-    kind = type(backbone)
-    return (
-        __version__,
-        weights_digest(backbone),
-        f"{kind.__module__}.{kind.__qualname__}",
-        sorted(backbone.kwargs.items()),
-        describe(sampler),
-        describe(crop),
-        type(data.reader).__qualname__,
-        trainer.strategy.root_device.type,
-        trainer.precision,
-    )
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from ssv.backbones.base import Backbone
 from ssv.data.crops import Crop
 from ssv.data.sampling import Sampler
 from ssv.evaluations.base import Evaluation
+from ssv.evaluations.feature_cache import DEFAULT_GB, FeatureCache
 from ssv.evaluations.features import describe, extract, over_views
 from ssv.evaluations.labelled import labelled_splits
 from ssv.evaluations.metrics.classification import classification_scores, per_video
@@ -34,6 +35,7 @@ class KNN(Evaluation):
         k: neighbours that vote.
         temperature: of the weights.
         cache: a folder where features are kept for other evaluations of the same clips; None keeps none.
+        cache_gb: what that folder may hold, in 1e9 bytes; beyond it the least recently used is removed.
 
     Artifacts of a run:
         per_video: path, label, prediction, group of each test video.
@@ -48,13 +50,14 @@ class KNN(Evaluation):
         k: int = 20,
         temperature: float = 0.07,
         cache: str | None = None,
+        cache_gb: float = DEFAULT_GB,
     ) -> None:
         if k < 1:
             raise ValueError(f"evaluation.k must be 1 or more, got {k}")
         if not temperature > 0:
             raise ValueError(f"evaluation.temperature must be above 0, got {temperature}")
         self.sampler, self.crop, self.batch_size = sampler, crop, batch_size
-        self.k, self.temperature, self.cache = k, temperature, cache
+        self.k, self.temperature, self.cache = k, temperature, FeatureCache(cache, cache_gb)
 
     @property
     def protocol(self) -> str:

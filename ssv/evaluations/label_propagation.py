@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +21,14 @@ from ssv.backbones.rebuild import rebuilt
 from ssv.data.readers.base import VideoError
 from ssv.data.sequences.sequences import LabelledSequence, Sequences
 from ssv.evaluations.base import Evaluation
+from ssv.evaluations.feature_cache import DEFAULT_GB, FeatureCache, features_of
 from ssv.evaluations.features import progress
 from ssv.evaluations.films import Film
 from ssv.evaluations.frames import describe_frames, frame_encoder
 from ssv.evaluations.tracking.presets import PRESETS, Rules
-from ssv.evaluations.tracking.store import FeatureStore
 from ssv.evaluations.tracking.tasks import Task, task_of
 from ssv.ops.label_maps import minmax
 from ssv.ops.propagation import propagate
-from ssv.training.weights import weights_digest
 from ssv.types import Scores
 
 
@@ -50,6 +50,7 @@ class LabelPropagation(Evaluation):
         stride: pixels per cell.
         window: frames around each frame that a backbone sees which is not time-local.
         cache: folder where features are kept for the next settings; None keeps none.
+        cache_gb: what that folder may hold, in 1e9 bytes; beyond it the least recently used is removed.
         save: write masks (palette PNG) or points and a film to look at, below the trainer's ``default_root_dir``.
 
     Artifacts of a run:
@@ -69,6 +70,7 @@ class LabelPropagation(Evaluation):
         stride: int | None = None,
         window: int = 16,
         cache: str | None = None,
+        cache_gb: float = DEFAULT_GB,
         save: bool = True,
     ) -> None:
         if preset not in PRESETS:
@@ -84,7 +86,7 @@ class LabelPropagation(Evaluation):
         }
         self.preset = preset
         self.rules = PRESETS[preset]._replace(**{name: value for name, value in changes.items() if value is not None})
-        self.window, self.cache, self.save = window, cache, save
+        self.window, self.cache, self.save = window, FeatureCache(cache, cache_gb), save
         _check(self.rules)
 
     @property
@@ -122,17 +124,15 @@ class LabelPropagation(Evaluation):
         task = task_of(sequences)
         network = _at_stage(backbone, self.rules)
         encode = frame_encoder(network, trainer, window=self.window)
-        store = FeatureStore(
-            self.cache,
-            weights_digest(network),
-            type(network).__qualname__,
-            network.kwargs,
+        identity = (
+            *features_of(network, trainer, data.reader),
+            "frames",
             None if network.time_local else self.window,
             self.rules.size,
             self.rules.multiple,
-            str(trainer.precision),
         )
-        tracker = _Tracker(self.rules, task, data, encode, store, Path(trainer.default_root_dir) if self.save else None)
+        keep = partial(self.cache.maps, identity)
+        tracker = _Tracker(self.rules, task, data, encode, keep, Path(trainer.default_root_dir) if self.save else None)
         counts = [data.count(sequence) for sequence in sequences]
         rows: list[_Row] = []
         steps = chain.from_iterable(tracker.track(sequence, rows) for sequence in sequences)
@@ -179,10 +179,10 @@ class _Tracker:
         task: Task,
         data: Sequences,
         encode: Any,
-        store: FeatureStore,
+        keep: Callable[[Sequence[str], int, Callable[[], Iterator[Tensor]]], Iterator[Tensor]],
         out: Path | None,
     ) -> None:
-        self.rules, self.task, self.data, self.encode, self.store, self.out = rules, task, data, encode, store, out
+        self.rules, self.task, self.data, self.encode, self.keep, self.out = rules, task, data, encode, keep, out
 
     def track(self, sequence: LabelledSequence, rows: list[_Row]) -> Iterator[None]:
         """Adds its row at the end."""
@@ -208,7 +208,7 @@ class _Tracker:
 
     def _propagated(self, sequence: LabelledSequence, count: int) -> Iterator[Tensor]:
         rules = self.rules
-        maps = self.store.maps(
+        maps = self.keep(
             sequence.frames, count, lambda: self.encode(self._resized(frame) for frame in self.data.frames(sequence))
         )
         head = next(maps)

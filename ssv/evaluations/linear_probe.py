@@ -15,6 +15,7 @@ from ssv.backbones.base import Backbone
 from ssv.data.crops import Crop
 from ssv.data.sampling import Sampler
 from ssv.evaluations.base import Evaluation
+from ssv.evaluations.feature_cache import DEFAULT_GB, FeatureCache
 from ssv.evaluations.features import describe, extract, over_views, progress
 from ssv.evaluations.labelled import LabelledSplits, group_folds, labelled_splits
 from ssv.evaluations.metrics.classification import classification_scores, per_video
@@ -40,6 +41,7 @@ class LinearProbe(Evaluation):
             with the most right answers on the folds left out is taken, the larger of two equals, and the classifier
             fitted again to all training videos. One strength needs no choice.
         cache: a folder where features are kept for other evaluations of the same clips; None keeps none.
+        cache_gb: what that folder may hold, in 1e9 bytes; beyond it the least recently used is removed.
 
     Artifacts of a run:
         per_video: path, label, prediction, group of each test video.
@@ -58,13 +60,14 @@ class LinearProbe(Evaluation):
         strengths: Sequence[float] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0),
         folds: int = 5,
         cache: str | None = None,
+        cache_gb: float = DEFAULT_GB,
     ) -> None:
         if not strengths or min(strengths) <= 0:
             raise ValueError(f"evaluation.strengths must be positive numbers, got {list(strengths)}")
         if folds < 2:
             raise ValueError(f"evaluation.folds must be 2 or more, got {folds}")
         self.sampler, self.crop, self.batch_size = sampler, crop, batch_size
-        self.strengths, self.folds, self.cache = sorted(strengths), folds, cache
+        self.strengths, self.folds, self.cache = sorted(strengths), folds, FeatureCache(cache, cache_gb)
 
     @property
     def protocol(self) -> str:

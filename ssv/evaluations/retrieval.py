@@ -14,6 +14,7 @@ from ssv.data.crops import Crop
 from ssv.data.sampling import Sampler
 from ssv.evaluations.base import Evaluation
 from ssv.evaluations.contact_sheet import write_contact_sheet
+from ssv.evaluations.feature_cache import DEFAULT_GB, FeatureCache
 from ssv.evaluations.features import ClipFeatures, describe, extract, over_views
 from ssv.evaluations.labelled import LabelledSplits, labelled_splits
 from ssv.evaluations.metrics.classification import per_video
@@ -48,6 +49,7 @@ class Retrieval(Evaluation):
             queries together.
         topk: the k; those above the size of the gallery are left out of the scores.
         cache: a folder where features are kept for other evaluations of the same clips; None keeps none.
+        cache_gb: what that folder may hold, in 1e9 bytes; beyond it the least recently used is removed.
 
     Artifacts of a run:
         recall: ``k``, ``recall`` and ``chance`` at each, all (n,): what a gallery in random order gives, by the
@@ -71,6 +73,7 @@ class Retrieval(Evaluation):
         centre: Centre = "none",
         topk: Sequence[int] = (1, 5, 10, 20, 50),
         cache: str | None = None,
+        cache_gb: float = DEFAULT_GB,
     ) -> None:
         for key, value, known in (("level", level, get_args(Level)), ("centre", centre, get_args(Centre))):
             if value not in known:
@@ -78,7 +81,7 @@ class Retrieval(Evaluation):
         if not topk or min(topk) < 1:
             raise ValueError(f"evaluation.topk must be numbers from 1, got {list(topk)}")
         self.sampler, self.crop, self.batch_size = sampler, crop, batch_size
-        self.level, self.centre, self.topk, self.cache = level, centre, sorted(set(topk)), cache
+        self.level, self.centre, self.topk, self.cache = level, centre, sorted(set(topk)), FeatureCache(cache, cache_gb)
 
     @property
     def protocol(self) -> str:

@@ -11,14 +11,16 @@ from scipy.io import savemat
 
 from ssv.backbones.pixels import Pixels
 from ssv.backbones.resnet3d import ResNet3D
+from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import VideoError
 from ssv.data.sequences.jhmdb import jhmdb
 from ssv.data.sequences.one import one
 from ssv.data.sequences.sequences import Sequences
 from ssv.data.sequences.vip import vip
 from ssv.data.sets.lookup import DataNotFound
+from ssv.evaluations import feature_cache
+from ssv.evaluations.feature_cache import FeatureCache
 from ssv.evaluations.label_propagation import LabelPropagation, _size
-from ssv.evaluations.tracking import store
 from ssv.evaluations.tracking.presets import PRESETS
 from ssv.training.weights import weights_digest
 from tests.evaluations.fakes import trainer
@@ -226,6 +228,21 @@ def test_features_are_computed_once_for_all_settings(tmp_path):
     assert not list((tmp_path / "features").glob(".*"))
 
 
+@pytest.mark.parametrize("what", ["version", "reader", "precision", "nothing"])
+def test_features_of_another_version_reader_or_precision_are_other_features(tmp_path, monkeypatch, what):
+    root = write_davis(tmp_path / "data", {"a": bands()})
+    cache, counting, data, watched = str(tmp_path / "features"), Seen(), davis_data(root), trainer()
+    tracking(cache=cache).run(counting, data, watched)
+    if what == "version":
+        monkeypatch.setattr(feature_cache, "__version__", "0.0.0")
+    elif what == "reader":
+        data.reader = AutoReader()
+    elif what == "precision":
+        watched = trainer(precision="bf16-mixed")
+    tracking(cache=cache).run(counting, data, watched)
+    assert counting.frames == (6 if what == "nothing" else 12)
+
+
 def test_a_folder_that_cannot_be_written_costs_the_cache_and_nothing_else(tmp_path, caplog):
     data = davis_data(write_davis(tmp_path / "data", {"a": bands()}))
     (tmp_path / "file").touch()
@@ -235,10 +252,7 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_and_nothing_else(tmp_pa
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_full_disk_costs_the_cache_and_nothing_else(tmp_path, caplog, monkeypatch):
-    def full(path, shape):
-        return Path("/dev/full").open("wb")
-
-    monkeypatch.setattr(store, "_start", full)
+    monkeypatch.setattr(FeatureCache, "_begin", lambda *_: Path("/dev/full").open("wb"))  # noqa: SIM115 - closed there
     data = davis_data(write_davis(tmp_path / "data", {"a": bands()}))
     assert run(data, cache=str(tmp_path / "features"))["jf_mean"] == 1.0
     assert caplog.text.count("features are not kept in") == 1 and "No space left" in caplog.text

@@ -7,6 +7,7 @@ from ssv.data.crops import CenterCrop, ThreeCrop
 from ssv.data.datamodule import VideoDataModule
 from ssv.data.readers.pyav import PyAVReader
 from ssv.data.sampling import RandomClips, UniformClips
+from ssv.evaluations.feature_cache import FeatureCache
 from ssv.evaluations.features import clip_features, extract, recalibrate
 from ssv.evaluations.fine_tune import FineTune
 from ssv.evaluations.knn import KNN
@@ -72,12 +73,12 @@ def test_a_sampler_that_skips_is_told_what_to_do(data):
 
 def test_views_are_clips_times_squares(data, tmp_path):
     crop, cache = ThreeCrop(16, short_side=16), str(tmp_path)
-    backbone = Tiny()
+    backbone, kept = Tiny(), FeatureCache(cache)
     splits = labelled_splits(data)
-    once = extract(backbone, data, splits, sampler(), crop, batch_size=4, trainer=trainer(), cache=cache)
+    once = extract(backbone, data, splits, sampler(), crop, batch_size=4, trainer=trainer(), cache=kept)
     assert once.train.shape == once.test.shape == (6, 2 * 3, 8)
     middle = extract(
-        backbone, data, splits, sampler(), CenterCrop(16, short_side=16), batch_size=4, trainer=trainer(), cache=cache
+        backbone, data, splits, sampler(), CenterCrop(16, short_side=16), batch_size=4, trainer=trainer(), cache=kept
     )
     np.testing.assert_allclose(once.test[:, 1::3], middle.test, atol=1e-6)
     assert len(list(tmp_path.iterdir())) == 4
