@@ -36,8 +36,12 @@ class ResNet3D(Backbone):
         bottleneck: blocks of 1x1x1, 3x3x3, 1x1x1 with four times the width at their end (50 layers).
         widths: channels of the four stages (before the factor four); the stem has those of the first.
         stem_kernel: frames, rows, columns of the first convolution.
-        spatial_stride: pixels per cell after stage 4: 32, or less: late strides become 1 first.
-        temporal_stride: frames per cell after stage 4: 16, or less, likewise; 1 keeps every frame.
+        stem_stride: frames per step of the first convolution (``conv1_t_stride`` in Hara's code).
+        pool: the max pool behind the stem; False is ``no_max_pool`` in Hara's code.
+        spatial_stride: pixels per cell after stage 4, at most: 32 (16 without the pool, whatever is asked), or less:
+            late strides become 1 first.
+        temporal_stride: steps of the stem per cell after stage 4, at most: 16 (8 without the pool), or less, likewise;
+            1 keeps every one. ``stride`` has both, multiplied.
         last_stage: 1 to 4; later stages do not exist.
         padding: "zeros" or "reflect", of every convolution.
         input: "rgb" (3 channels) or "grey" (1).
@@ -56,6 +60,8 @@ class ResNet3D(Backbone):
         bottleneck: bool = False,
         widths: Sequence[int] = (64, 128, 256, 512),
         stem_kernel: Sequence[int] = (7, 7, 7),
+        stem_stride: int = 1,
+        pool: bool = True,
         spatial_stride: int = 32,
         temporal_stride: int = 16,
         last_stage: int = 4,
@@ -70,20 +76,16 @@ class ResNet3D(Backbone):
         self.kwargs = kwargs
         one_of(padding, ("zeros", "reflect"), "padding")
         one_of(input, ("rgb", "grey"), "input")
-        _check_sizes(blocks, widths, stem_kernel, last_stage)
+        _check_sizes(blocks, widths, stem_kernel, stem_stride, last_stage)
         self.time_local = time_local
         self.input = input
         self.mean, self.std = channel_values(mean, input, "mean"), channel_values(std, input, "std")
         frames_per_kernel = 1 if time_local else 3
-        space = halvings(5, spatial_stride, "spatial_stride")  # stem, pool, stages 2 to 4
-        time = [1, *halvings(4, temporal_stride, "temporal_stride")]
-        if time_local:
-            time = [1] * 5
-        strides = [(t, s, s) for t, s in zip(time, space)]
+        strides = _strides(spatial_stride, temporal_stride, 1 if time_local else stem_stride, pool, time_local)
 
         kernel = (1 if time_local else stem_kernel[0], stem_kernel[1], stem_kernel[2])
         self.stem = _norm(Conv3d(3 if input == "rgb" else 1, widths[0], kernel, strides[0], padding=padding))
-        self.pool = MaxPool3d((frames_per_kernel, 3, 3), strides[1])
+        self.pool = MaxPool3d((frames_per_kernel, 3, 3) if pool else (1, 1, 1), strides[1])
         make = partial(Residual, bottleneck=bottleneck, frames=frames_per_kernel, padding=padding)
         self.stages = nn.Sequential()
         channels = widths[0]
@@ -146,11 +148,26 @@ class Residual(nn.Module):
         return output
 
 
-def _check_sizes(blocks: Sequence[int], widths: Sequence[int], stem_kernel: Sequence[int], last_stage: int) -> None:
+def _strides(spatial: int, temporal: int, stem: int, pool: bool, time_local: bool) -> list[Triple]:
+    """Of the stem, of the pool (1 without one) and of stages 2 to 4."""
+    space, time = halvings(5, spatial, "spatial_stride"), halvings(4, temporal, "temporal_stride")
+    if not pool:  # one place less to halve at
+        space, time = halvings(4, min(spatial, 16), "spatial_stride"), halvings(3, min(temporal, 8), "temporal_stride")
+        space, time = [space[0], 1, *space[1:]], [1, *time]
+    if time_local:
+        time = [1] * 4
+    return [(t, s, s) for t, s in zip((stem, *time), space)]
+
+
+def _check_sizes(
+    blocks: Sequence[int], widths: Sequence[int], stem_kernel: Sequence[int], stem_stride: int, last_stage: int
+) -> None:
     for name, values, count in (("blocks", blocks, 4), ("widths", widths, 4), ("stem_kernel", stem_kernel, 3)):
         if len(values) != count or min(values) < 1:
             raise ValueError(f"{name} needs {count} positive numbers, got {list(values)}; set backbone.{name}")
-    if any(size % 2 == 0 for size in stem_kernel):
-        raise ValueError(f"stem_kernel needs odd numbers, got {list(stem_kernel)}; set backbone.stem_kernel")
+    if any(size % 2 == 0 or size > 31 for size in stem_kernel):
+        raise ValueError(f"stem_kernel needs odd numbers up to 31, got {list(stem_kernel)}; set backbone.stem_kernel")
+    if isinstance(stem_stride, bool) or not 1 <= stem_stride <= 16:
+        raise ValueError(f"stem_stride must be 1 to 16, got {stem_stride}; set backbone.stem_stride")
     if last_stage not in (1, 2, 3, 4):
         raise ValueError(f"last_stage must be 1 to 4, got {last_stage}; set backbone.last_stage")

@@ -51,6 +51,28 @@ def video_resnet(state, x):
     return x
 
 
+def kenshohara(state, x, *, conv1_t_stride=1, no_max_pool=False):
+    """kenshohara/3D-ResNets-PyTorch with basic blocks, of the options named as there."""
+
+    def conv(x, name, stride=1):
+        kernel = state[name]
+        return F.conv3d(x, kernel, stride=stride, padding=[size // 2 for size in kernel.shape[2:]])
+
+    x = _norm(conv(x, "conv1.weight", (conv1_t_stride, 2, 2)), state, "bn1", 1e-5).relu()
+    if not no_max_pool:
+        x = F.max_pool3d(F.pad(x, (1,) * 6, value=-torch.inf), 3, 2)
+    for stage in (1, 2, 3, 4):
+        block = 0
+        while f"layer{stage}.{block}.conv1.weight" in state:
+            name, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            moved = _norm(conv(x, f"{name}.conv1.weight", stride), state, f"{name}.bn1", 1e-5).relu()
+            moved = _norm(conv(moved, f"{name}.conv2.weight"), state, f"{name}.bn2", 1e-5)
+            if f"{name}.downsample.0.weight" in state:
+                x = _norm(conv(x, f"{name}.downsample.0.weight", stride), state, f"{name}.downsample.1", 1e-5)
+            x, block = (x + moved).relu(), block + 1
+    return x
+
+
 def c3d(state, x):
     """DavideA/c3d-pytorch, up to pool5."""
     pools = {"1": (1, 2, 2), "2": (2, 2, 2), "3b": (2, 2, 2), "4b": (2, 2, 2)}

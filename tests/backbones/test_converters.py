@@ -9,6 +9,7 @@ import torch
 import ssv.backbones.converters
 from ssv.backbones.converters import i3d as i3d_converter
 from ssv.backbones.converters.base import COUNTER, IMAGENET_MEAN, IMAGENET_STD, convert_public
+from ssv.training.weights import load_backbone
 from tests.backbones import families, published, restated
 from tests.backbones.families import FAMILIES
 from tests.oracles import draw
@@ -223,6 +224,35 @@ def test_computes_what_the_definition_says(family, network, size):
     features = convert_public(state)[0].eval()(pixels)
     expected = network(state, pixels)
     same(features, expected)
+
+
+@pytest.mark.parametrize("size", [(1, 3, 9, 50, 39), (1, 3, 6, 33, 40)], ids=str)
+@pytest.mark.parametrize(("stem_stride", "pool"), [(1, True), (2, True), (1, False), (2, False), (3, False)])
+@torch.no_grad()
+def test_the_options_of_kenshohara_that_leave_no_trace_in_a_file(tmp_path, stem_stride, pool, size):
+    shapes = small_kenshohara()
+    torch.save({"state_dict": published.weights(shapes)}, tmp_path / "r3d.pth")
+    backbone, provenance = load_backbone(tmp_path / "r3d.pth", stem_stride=stem_stride, pool=pool)
+    pixels = torch.from_numpy(draw(8, size, "clip"))
+    options = {"conv1_t_stride": stem_stride, "no_max_pool": not pool}
+    features = backbone.eval()(pixels)
+    same(features, restated.kenshohara(published.weights(shapes), pixels, **options))
+    assert list(features.shape[2:]) == [-(-n // s) for n, s in zip(size[2:], backbone.stride)]
+    spatial, temporal = (32, 16) if pool else (16, 8)
+    assert backbone.stride == (stem_stride * temporal, spatial, spatial)
+    assert provenance["overrides"] == {"stem_stride": stem_stride, "pool": pool}
+
+
+def small_kenshohara():
+    """A ResNet of one block a stage with the names of that repository."""
+    shapes = {"conv1.weight": (4, 3, 7, 7, 7), **published._norm("bn1", 4)}
+    for stage, (inputs, width) in enumerate(((4, 4), (4, 6), (6, 8), (8, 10)), start=1):
+        for number, channels in ((1, inputs), (2, width)):
+            shapes |= published._conv(f"layer{stage}.0", number, (width, channels, 3, 3, 3))
+        if stage > 1:
+            shapes |= {f"layer{stage}.0.downsample.0.weight": (width, inputs, 1, 1, 1)}
+            shapes |= published._norm(f"layer{stage}.0.downsample.1", width)
+    return shapes | published._linear("fc", 10, 5)
 
 
 @torch.no_grad()
