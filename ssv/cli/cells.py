@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import fcntl
 import itertools
 import json
 import shlex
@@ -13,8 +12,9 @@ from typing import Any, NamedTuple
 
 from ssv.cli.errors import UserError, nearest
 from ssv.cli.job import compose
-from ssv.cli.run_folder import clash, differences, flat, is_begun, read_status, run_name
+from ssv.cli.run_folder import LOCK, clash, differences, flat, is_begun, read_status, run_name
 from ssv.cli.scores import config_digest, file_digest
+from ssv.locks import is_held
 
 Config = dict[str, Any]
 
@@ -67,14 +67,7 @@ class Cell(NamedTuple):
 
     def is_held(self) -> bool:
         """Whether another process is at the run."""
-        try:
-            with (self.folder / ".lock").open("r") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        return is_held(self.folder / LOCK)
 
     def _refuse_another(self) -> None:
         changed = clash(self.folder, self.config) if is_begun(self.folder) else []

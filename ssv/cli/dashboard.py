@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import netrc
 import os
@@ -13,6 +12,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from ssv.cli.run_folder import is_first_process
+from ssv.locks import hold
 from ssv.training.recorder import Row, Sink, write_json
 
 AXES = ("clips_seen", "frames_seen", "hours")
@@ -190,8 +190,7 @@ def read_ids(folder: Path) -> dict[str, str]:
 
 def keep_id(folder: Path, key: str, value: str) -> str:
     """Keep an id in the folder, safe against two evaluations at once; a sweep's agent gives one of its own."""
-    with (folder / ".wandb_ids.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with hold(folder / ".wandb_ids.lock", wait=True):
         ids = read_ids(folder)
         if ids.get(key) != value:
             write_json(folder / "wandb_ids.json", {**ids, key: value})

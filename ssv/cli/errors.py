@@ -69,12 +69,13 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 
     from ssv.data.loading import ReadingStopped
     from ssv.data.readers.base import VideoError
+    from ssv.locks import Busy
     from ssv.training.checkpoints import SaveError
     from ssv.training.recorder import Diverged
 
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return explain(error.__cause__) or (one_line(error), 2)
-    if isinstance(error, UserError):
+    if isinstance(error, (UserError, Busy)):
         return one_line(error), 2
     if isinstance(error, (VideoError, SaveError, Diverged, ReadingStopped)):
         return one_line(error), 1

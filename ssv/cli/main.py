@@ -8,6 +8,7 @@ import sys
 import traceback
 
 from ssv.cli.errors import UserError, explain, nearest, user_code
+from ssv.lifetime import end_with_launcher
 
 VERBS = {
     "toy": "write the embedded data set: real video files in the layouts of UCF101 and DAVIS",
@@ -34,6 +35,7 @@ usage: ssv VERB [key=value ...]
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 the world failed, 2 a mistake in the command)."""
     arguments = sys.argv[1:] if argv is None else argv
+    end_with_launcher()
     try:
         return dispatch(arguments)
     except KeyboardInterrupt:

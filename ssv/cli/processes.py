@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError
+from ssv.lifetime import PARENT
 
-LEFT_BEHIND = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LEFT_BEHIND = (PARENT, "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @contextmanager
 def repeatable(verb: str, config_file: Path) -> Iterator[None]:
     """Within the block, ``sys.argv`` repeats this very job, and nothing tells Lightning that Hydra is about.
 
-    With Hydra's configuration in sight Lightning adds overrides of its own, and in a sweep each further process would
+    The processes that Lightning starts end with this one. With Hydra's configuration in sight Lightning adds overrides of its own, and in a sweep each further process would
     run the whole sweep again. Afterwards everything is as before, and the process group is taken down, so that the
     next job of a sweep starts clean.
     """
@@ -33,6 +34,7 @@ def repeatable(verb: str, config_file: Path) -> Iterator[None]:
     sys.argv = [str(Path(__file__).resolve().parents[1] / "__main__.py"), verb, "--resolved", str(config_file)]
     HydraConfig.instance().cfg = None
     __main__.__spec__ = None
+    os.environ[PARENT] = str(os.getpid())
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError
+from ssv.locks import hold
 from ssv.training.recorder import write_json
 
 # Where and how fast a run happens is not part of what it is.
@@ -33,6 +33,7 @@ MACHINE = {
     "trainer.strategy",
     "data.workers",
 }
+LOCK = ".lock"
 NAMED = {"pretext", "backbone", "data", "seed", "tag", "weights", "evaluation"}
 
 
@@ -84,7 +85,8 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
     ``wait`` until another process has let go of it, instead of refusing.
 
     Raises:
-        UserError: when the folder holds another configuration, or another process is at it.
+        UserError: when the folder holds another configuration.
+        Busy: when another process is at it.
     """
     import yaml
 
@@ -92,18 +94,8 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
         yield read_status(folder).get("state", "new")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise UserError(
-                f"{folder} is being worked on by another process; wait for it, or set another tag="
-            ) from None
-        except OSError as error:
-            raise UserError(
-                f"{folder} cannot be locked ({error.strerror}), so that two processes might write to it; set outputs= to a "
-                "folder on a file system with locks"
-            ) from None
+    busy = f"{folder} is being worked on by another process; wait for it, or set another tag="
+    with hold(folder / LOCK, busy, wait=wait):
         changed = clash(folder, config)
         if changed and is_begun(folder):
             raise UserError(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssv.cli.errors import UserError
+from ssv.locks import hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,22 +42,12 @@ def run(config: dict[str, Any]) -> int:
     """Scan, write index and page, say what there is."""
     job = find_job(config)
     folder = result_folder(config, job.root)
-    with alone(folder):
+    # Each would write its own view of the journal.
+    with hold(
+        folder / ".scan.lock", f"{folder} is being written by another `ssv scan`; wait for it, or set index=FOLDER"
+    ):
         scan(config, job, folder)
     return 0
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the results of a pile; UserError where another scan has them: each would write its own view of the journal."""
-    with (folder / ".scan.lock").open("w") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by the processes that decode
-        except OSError:
-            raise UserError(
-                f"{folder} is being written by another `ssv scan`; wait for it, or set index=FOLDER"
-            ) from None
-        yield
 
 
 def scan(config: dict[str, Any], job: Job, folder: Path) -> None:

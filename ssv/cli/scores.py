@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssv.cli.run_folder import MACHINE, flat
+from ssv.locks import hold
 
 KEY = ("weights", "weights_file", "evaluation", "data", "protocol", "seed")
 """The file counts too: the weights of a run's best probe are a row of their own, also where they are its last."""
@@ -22,8 +22,7 @@ def put_row(path: Path, row: dict[str, Any]) -> None:
 
     The file is replaced as a whole under a lock: a reader sees the old rows or the new ones.
     """
-    with path.with_name(".scores.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with hold(path.with_name(".scores.lock"), wait=True):
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         kept = [old for old in rows if any(old[key] != row[key] for key in KEY)]
         partial = path.with_name(".scores.jsonl.partial")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError
+from ssv.lifetime import PARENT, end_with
 
 POLL_SECONDS = 0.2
 PRELOADED = ["ssv.cli.pretrain", "ssv.training.pretrain_module", "ssv.data.datamodule", "ssv.evaluations.features"]
@@ -30,6 +29,10 @@ class Job(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Ask it to end, saving what it has; returns at once."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it, whatever it does; returns at once."""
 
 
 Launcher = Callable[[str, Path, Path], Job]
@@ -56,6 +59,10 @@ class Process(Job):
         """See ``Job.stop``."""
         self._process.terminate()
 
+    def kill(self) -> None:
+        """See ``Job.kill``."""
+        self._process.kill()
+
 
 class ClusterJob(Job):
     """A job that submitit has handed to a cluster (or to this machine, with ``cluster="local"``)."""
@@ -75,6 +82,10 @@ class ClusterJob(Job):
     def stop(self) -> None:
         """See ``Job.stop``."""
         self._job.cancel()
+
+    def kill(self) -> None:
+        """See ``Job.kill``; the cluster kills what does not end by itself."""
+        self.stop()
 
 
 def cluster(name: str, folder: Path, settings: dict[str, Any]) -> Launcher:
@@ -108,24 +119,38 @@ def run_command(verb: str, file: str, log: str) -> int:
     """Run a cell on the machine that the cluster chose; returns its exit code."""
     command = [sys.executable, "-m", "ssv", verb, "--resolved", file]
     with open(log, "wb") as output:
-        return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
+        return subprocess.run(
+            command,
+            env={**os.environ, PARENT: str(os.getpid())},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        ).returncode
 
 
 def _work(verb: str, file: str, log: str) -> None:
     """A cell: repeats the job of a recorded configuration, and ends when the study does."""
+    _end_with_the_study()
     from ssv.cli.main import main
 
     with open(log, "wb") as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     code = main([verb, "--resolved", file])
     sys.stdout.flush()
     sys.exit(code)
 
 
-def _end_with(parent: int) -> None:
-    """A killed study can tell nobody; the server of its cells ends with it, and the cells look for that themselves."""
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)  # a pretraining saves first
+def _end_with_the_study() -> None:
+    """The server of the cells ends when nobody holds its pipe any more, and a cell with the server.
+
+    A cell inherits an end of that pipe, to start processes of its own there. It has none, and must not keep the server.
+    """
+    end_with(os.getppid())
+    server: Any = forkserver._forkserver  # multiprocessing has no public name for it
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+    study = multiprocessing.parent_process()
+    if study is not None and not study.is_alive():  # it and its server had ended before this process asked
+        sys.exit(1)

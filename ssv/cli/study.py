@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ from ssv.cli.cells import Cell, plan, quoted
 from ssv.cli.errors import UserError, one_line
 from ssv.cli.estimate import Estimate
 from ssv.cli.slots import POLL_SECONDS, Job, Launcher, Process, cluster
+from ssv.locks import hold
 
 FIRST = "study"
 REPORT = "compare.html"
@@ -55,7 +55,8 @@ def run(config: dict[str, Any]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if missing:
         console.print(f"the report is written again as evaluations finish: {outputs / REPORT}", soft_wrap=True)
-    with alone(folder):
+    busy = f"this study is running already, in another process (its files: {folder})"
+    with hold(folder / ".lock", busy):
         file, report = outputs / f"study-{config['run']['name']}.json", Refreshed(lambda: rewrite(config, cells))
         board = Board(console, file, cells, missing, estimate, slots, report)
         code = Queue(missing, launcher(config, folder), slots, folder, board).work()
@@ -196,14 +197,15 @@ class Queue:
 
     def work(self) -> int:
         """Until nothing is left; 0, 1 if a cell failed, or 128 and the number of the signal that stopped it."""
-        try:
-            with orders() as received, self.board.bar:
-                while (self.waiting or self.running) and not received:
-                    self.fill()
-                    self.collect()
-                    time.sleep(POLL_SECONDS)
-        finally:
-            self.stop()
+        with orders() as received:
+            try:
+                with self.board.bar:
+                    while (self.waiting or self.running) and not received:
+                        self.fill()
+                        self.collect()
+                        time.sleep(POLL_SECONDS)
+            finally:
+                self.stop(received)
         if received:
             name = signal.Signals(received[0]).name
             print(f"ssv: study stopped by {name}; the same command goes on", file=sys.stderr)
@@ -238,11 +240,18 @@ class Queue:
             twice = "its row is not there; does another line of the study measure the same under the same protocol?"
             self.board.end(cell, "failed", cause(self.log(cell), code) if code else twice)
 
-    def stop(self) -> None:
-        """End what still runs, and wait for it to save."""
-        for _, job in self.running.values():
+    def stop(self, received: list[int]) -> None:
+        """End what still runs, and wait for it to save, or for one more signal than was ``received`` so far."""
+        jobs, before = [job for _, job in self.running.values()], len(received)
+        for job in jobs:
             job.stop()
-        while any(job.code() is None for _, job in self.running.values()):
+        if jobs:
+            print(f"ssv: waiting for {len(jobs)} jobs to save; Ctrl-C again kills them", file=sys.stderr)
+        while any(job.code() is None for job in jobs):
+            if len(received) > before:
+                for job in jobs:
+                    job.kill()
+                return
             time.sleep(POLL_SECONDS)
 
     def begin(self, cell: Cell) -> Job:
@@ -265,17 +274,6 @@ def cause(log: Path, code: int) -> str:
     )
     last = lines[-1].removeprefix("ssv: ") if lines else "it said nothing"
     return f"{last} (exit code {code}; {log})"
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Refuse to run one study twice at a time."""
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"this study is running already, in another process (its files: {folder})") from None
-        yield
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from ssv.data.grids import Grid, pack, unpack
 from ssv.data.index import Index
 from ssv.data.readers.base import VideoError
 from ssv.data.readers.probe import look
+from ssv.lifetime import end_with_creator
 
 CHUNK = 32  # files handed to a process at a time; fewer than that are not worth one
 QUIET_SECONDS = 2.0  # a start-up that takes longer says what it is doing
@@ -99,7 +100,7 @@ def _look_at(paths: Sequence[str], processes: int) -> Iterator[Grid | VideoError
         return
     # Forks start at once; a fresh interpreter would import torch first.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context(method)) as pool:
+    with ProcessPoolExecutor(processes, multiprocessing.get_context(method), end_with_creator) as pool:
         yield from pool.map(_grid, paths, chunksize=CHUNK)
 
 

@@ -9,9 +9,12 @@ import threading
 import cv2
 import torch
 
+from ssv.lifetime import end_with_creator
+
 
 def start_worker(worker: int) -> None:
     """Called in each reading process before it reads."""
+    end_with_creator()
     # Workers share the cores already; threads of their own would only take turns.
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -10,6 +10,7 @@ from ssv.cli.errors import UserError, nearest
 from ssv.cli.pretrain import identity
 from ssv.cli.run_folder import claim, differences, digest_tag, run_name
 from ssv.cli.scores import put_row, save_arrays
+from ssv.locks import Busy
 from tests.compose import compose
 
 CONFIG = {"seed": 0, "data": {"workers": 2, "batch_size": 8}, "trainer": {"devices": 1}, "run": {"name": "x"}}
@@ -55,7 +56,7 @@ def test_a_try_that_made_nothing_does_not_stand_in_the_way(tmp_path, made):
 
 def test_claim_refuses_a_second_process(tmp_path):
     first, second = claim(tmp_path / "run", CONFIG), claim(tmp_path / "run", CONFIG)
-    with first, pytest.raises(UserError, match="another process"), second:
+    with first, pytest.raises(Busy, match="another process"), second:
         pass
 
 
@@ -64,7 +65,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with pytest.raises(UserError, match="cannot be locked .No locks available.*outputs="), claim(tmp_path, CONFIG):
+    with pytest.raises(Busy, match="cannot be locked .No locks available.*outputs="), claim(tmp_path, CONFIG):
         pass
 
 

@@ -76,7 +76,7 @@ def test_what_cannot_be_is_one_line_and_2(pile, capsys):
 def test_two_scans_of_one_pile_are_refused(pile, capsys):
     folder = pile / NAME
     folder.mkdir(exist_ok=True)
-    hold = "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX); print(); input()"
+    hold = "import sys; from pathlib import Path; from ssv.locks import hold\nwith hold(Path(sys.argv[1])): print(flush=True); input()"
     command = [sys.executable, "-c", hold, str(folder / ".scan.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         other.stdout.readline()

@@ -11,8 +11,10 @@ from rich.console import Console
 from ssv.cli.cells import Cell, plan, spelt, swept
 from ssv.cli.errors import UserError
 from ssv.cli.estimate import Estimate
+from ssv.cli.run_folder import LOCK
 from ssv.cli.scores import config_digest, file_digest
-from ssv.cli.study import Board, Queue, Refreshed, alone, cause, rewrite
+from ssv.cli.study import Board, Queue, Refreshed, cause, rewrite
+from ssv.locks import hold
 from tests.compose import ROOT, stems
 
 COMMON = ["outputs=runs", "data_root=data", "threads=1", "logger=none"]
@@ -253,16 +255,10 @@ def test_trouble_with_the_report_so_far_is_a_line(tmp_path, capsys):
 
 def test_a_run_held_by_another_process_is_waited_for(tmp_path, work):
     cells = four(tmp_path)
-    held = alone(cells[0].folder)
     cells[0].folder.mkdir()
-    with held:
+    with hold(cells[0].folder / LOCK):
         assert cells[0].is_held() and not cells[2].is_held()
     assert not cells[0].is_held()
-
-
-def test_a_study_does_not_run_twice_at_a_time(tmp_path):
-    with alone(tmp_path), pytest.raises(UserError, match="running already"), alone(tmp_path):
-        pass
 
 
 def test_the_cause_is_the_last_line(tmp_path):

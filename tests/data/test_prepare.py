@@ -249,7 +249,10 @@ def test_a_full_disk_leaves_whole_files_only_and_the_rest_follows(pile, tmp_path
     kept, whole = contents(tmp_path / "out"), contents(tmp_path / "plain")
     files = {path for path in kept if not path.startswith(".ssv_prepare")}
     assert len(files) == 3 and all(kept[path] == whole[path] for path in files)
-    assert {path for path in kept if path.startswith(".ssv_prepare")} == {".ssv_prepare/journal.jsonl"}
+    assert {path for path in kept if path.startswith(".ssv_prepare")} == {
+        ".ssv_prepare/.lock",
+        ".ssv_prepare/journal.jsonl",
+    }
     monkeypatch.undo()
     prepare(str(pile), str(tmp_path / "out"), short_side=32)
     assert contents(tmp_path / "out") == whole

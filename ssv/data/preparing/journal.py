@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +38,7 @@ class Done(NamedTuple):
 
 
 class Journal:
-    """A file of lines, the first with the settings; only ever appended to until ``sort``. One process at a time.
+    """A file of lines, the first with the settings; only ever appended to until ``sort``. For one process at a time.
 
     A line that was being written when the process was killed is dropped when the journal is opened again.
     """
@@ -47,11 +46,11 @@ class Journal:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Opens or begins the journal ``path``.
 
-        Raises ValueError when it was written under other ``settings``, OSError while another process has it open.
+        Raises ValueError when it was written under other ``settings``.
         """
         self._path = path
         self._places: dict[str, int] = {}
-        self._file = self._locked()
+        self._file = open(path, "a+b")  # noqa: SIM115 - open for as long as the journal is
         found = self._read()
         if found is None:
             self._write({"settings": dict(settings)})
@@ -60,7 +59,7 @@ class Journal:
             raise ValueError(f"{path.parent.parent} was prepared {_difference(found, settings)}")
 
     def close(self) -> None:
-        """Lets another process have it."""
+        """No more is noted."""
         self._file.close()
 
     def __len__(self) -> int:
@@ -105,17 +104,7 @@ class Journal:
         finally:
             new.unlink(missing_ok=True)
         self._file.close()
-        self._file = self._locked()
-
-    def _locked(self) -> BinaryIO:
-        file = open(self._path, "a+b")  # noqa: SIM115 - open for as long as the journal is
-        try:
-            # Of this process alone, unlike flock: workers that outlive it by a moment do not hold it.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            raise BlockingIOError(f"{self._path.parent.parent} is being written by another `ssv prepare`") from error
-        return file
+        self._file = open(self._path, "a+b")  # noqa: SIM115 - as above
 
     def _read(self) -> dict[str, Any] | None:
         """The settings, None for a new journal; finds all lines and cuts off what was not finished."""

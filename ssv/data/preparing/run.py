@@ -20,6 +20,7 @@ from ssv.data.preparing.packets import FILE, PACKET, VERSION
 from ssv.data.preparing.pile import Item, walk
 from ssv.data.readers.base import VideoError
 from ssv.data.scanning.workers import Beat, Work, in_children
+from ssv.locks import hold
 
 WORKPLACE = ".ssv_prepare"
 LARGEST_COPY = 100_000_000  # bytes of a file that is no video; what is larger is no list but an archive
@@ -74,6 +75,7 @@ def prepare(
 
     Raises:
         ValueError: settings that cannot be, or other than those ``out`` was prepared with.
+        Busy: another process prepares into ``out``.
         OSError: the disk is full. What is done by then is kept.
     """
     started = time.perf_counter()
@@ -83,32 +85,41 @@ def prepare(
     if all(item.kind == "other" for item in items):
         raise ValueError(f"no videos below {os.path.abspath(root)}; name the folder that holds them, root=/path")
     settings = {"prepare": VERSION, "encoder": encoder, "short_side": short_side, "gop": gop, "rate": rate}
-    workplace, unfinished = Path(out, WORKPLACE), Path(out, WORKPLACE, "unfinished")
+    workplace = Path(out, WORKPLACE)
     workplace.mkdir(parents=True, exist_ok=True)
-    journal = Journal(workplace / "journal.jsonl", settings)
+    with hold(
+        workplace / ".lock", f"{out} is being written by another `ssv prepare`; wait for it, or set another out="
+    ):
+        journal = Journal(workplace / "journal.jsonl", settings)
+        with closing(journal), _empty(workplace / "unfinished") as unfinished:
+            todo = [item for item in items if not _is_left_out(item) and not _is_done(out, item, journal)]
+            others = [item for item in todo if item.kind == "other"]
+            films = {item.path: item for item in todo if item.kind != "other"}
+            for count, item in enumerate(others, start=1):
+                with _whole(out, item) as new:
+                    shutil.copyfile(os.path.join(root, item.source), new)
+                progress(count, len(todo))
+            work = partial(_work, root, out, films, encoder=encoder, short_side=short_side, gop=gop, rate=rate)
+            for count, done in enumerate(_answers(work, films.values(), workers, limit), start=1 + len(others)):
+                if done.reason:
+                    with _whole(out, films[done.path]) as new:
+                        open(new, "wb").close()
+                journal.append(done)
+                progress(count, len(todo))
+            journal.sort()
+            _index(out, journal, settings, unfinished / "packets")
+            return _summary(items, todo, journal, time.perf_counter() - started)
+
+
+@contextmanager
+def _empty(folder: Path) -> Iterator[Path]:
+    """A folder for the block, without what a killed process left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
-        unfinished.mkdir()
-        todo = [item for item in items if not _is_left_out(item) and not _is_done(out, item, journal)]
-        others = [item for item in todo if item.kind == "other"]
-        films = {item.path: item for item in todo if item.kind != "other"}
-        for count, item in enumerate(others, start=1):
-            with _whole(out, item) as new:
-                shutil.copyfile(os.path.join(root, item.source), new)
-            progress(count, len(todo))
-        work = partial(_work, root, out, films, encoder=encoder, short_side=short_side, gop=gop, rate=rate)
-        for count, done in enumerate(_answers(work, films.values(), workers, limit), start=1 + len(others)):
-            if done.reason:
-                with _whole(out, films[done.path]) as new:
-                    open(new, "wb").close()
-            journal.append(done)
-            progress(count, len(todo))
-        journal.sort()
-        _index(out, journal, settings, unfinished / "packets")
-        return _summary(items, todo, journal, time.perf_counter() - started)
+        yield folder
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        journal.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(root: str, out: str, encoder: str, short_side: int, gop: int, rate: int, limit: float) -> None:

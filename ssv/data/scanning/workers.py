@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ssv.data.readers.base import VideoError
 from ssv.data.readers.probe import one_line
+from ssv.lifetime import end_with_creator
 
 Answer = TypeVar("Answer")
 Beat = Callable[[], None]
@@ -114,6 +115,7 @@ class _Child:
 
 
 def _serve(work: Work[Any], connection: Connection[Any, Any], inherited: Sequence[Connection[Any, Any]]) -> None:
+    end_with_creator()
     for other in inherited:
         other.close()
     # Ctrl-C reaches every process of the terminal; only the main one should answer, and end the children.

@@ -22,6 +22,7 @@ from ssv.data.toy.files import write_jpeg, write_lines, write_table, write_video
 from ssv.data.toy.readme import README
 from ssv.data.toy.scene import POINTS
 from ssv.data.toy.sheet import contact_sheet
+from ssv.lifetime import end_with_creator
 
 VERSION = 2
 """Raised whenever the same seed gives other pictures."""
@@ -183,9 +184,14 @@ def _write_all(folder: Path, tasks: list[Task], workers: int | None) -> Iterator
             torch.set_num_threads(threads)
     else:
         # Spawned, not forked: a fork of a process whose torch has started threads may hang.
-        with ProcessPoolExecutor(count, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        with ProcessPoolExecutor(count, get_context("spawn"), _start) as pool:
             results = pool.map(_write, [folder] * len(tasks), tasks, chunksize=4)
             yield from (done for done, _ in enumerate(results, 1))
+
+
+def _start() -> None:
+    end_with_creator()
+    torch.set_num_threads(1)
 
 
 def _processors() -> int:
