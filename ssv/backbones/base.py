@@ -12,7 +12,8 @@ class Backbone(nn.Module, ABC):
     """Turns clips into one feature map; knows nothing of pretexts, heads or pooling.
 
     A constructor takes plain values only and stores them all in ``kwargs``, so that
-    ``type(b)(**b.kwargs)`` rebuilds the same architecture.
+    ``type(b)(**b.kwargs)`` rebuilds the same architecture. It also runs under ``torch.device("meta")``, where tensors
+    have no values: that is how what a file asks for is compared with what it holds before it is built.
 
     Attributes:
         out_channels: D, the channels of the map.

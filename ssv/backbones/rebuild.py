@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssv.backbones.base import Backbone
 from ssv.backbones.inflate import inflated
+from ssv.backbones.outline import fits, kind, outline, shape_of
 
 
 class Refit(NamedTuple):
@@ -67,42 +68,53 @@ def refit(
     """
     asked = {**kwargs, **overrides}
     name, where = backbone_class.__name__, source or "memory"
+    if unknown := sorted(set(overrides) - set(kwargs)):
+        raise ValueError(f"{name} in {where} has no argument {', '.join(unknown)}; it has {', '.join(kwargs)}")
     try:
-        backbone = backbone_class(**asked)
-    except TypeError as error:
-        unknown = ", ".join(sorted(set(overrides) - set(kwargs))) or error
-        raise ValueError(f"{name} in {where} has no argument {unknown}; it has {', '.join(kwargs)}") from error
-    wanted = backbone.state_dict()
-    inflate = bool(kwargs.get("time_local")) and not backbone.time_local
-    given = inflated(state, wanted) if inflate else dict(state)
-    left_out = _dropped_stages(backbone_class, kwargs, asked, wanted) if "last_stage" in overrides else set()
+        planned = outline(backbone_class, asked, state)
+    except Exception as error:
+        if not source:
+            raise
+        cause = " ".join(str(error).split())  # whatever a file makes a constructor do is an error in that file
+        raise ValueError(f"{where} holds {name} that cannot be built with its arguments: {cause}") from error
+    wanted = planned.state_dict()
+    inflate = bool(kwargs.get("time_local")) and not planned.time_local
+    given = inflated(state, wanted) if inflate and not any(map(kind, state.values())) else dict(state)
+    left_out = _dropped_stages(backbone_class, kwargs, asked, wanted, given) if "last_stage" in overrides else set()
     kept = {key: tensor for key, tensor in given.items() if key not in left_out}
     if misfit := _misfit(kept, wanted, "the file" if source else "memory"):
+        if not overrides:
+            raise ValueError(f"{where} does not fill the {name} it names: {misfit}")
         was = ", ".join(f"{key}={kwargs[key]}" for key in overrides)
         now = ", ".join(f"{key}={value}" for key, value in overrides.items())
         raise ValueError(f"{where} holds {name}({was}), needed for {name}({now}): {misfit}")
+    backbone = backbone_class(**asked)
     backbone.load_state_dict({key: given[key] for key in wanted})
     return Refit(backbone, tuple(key for key in given if key in left_out), inflate)
 
 
 def _dropped_stages(
-    backbone_class: type[Backbone], kwargs: Mapping[str, Any], asked: Mapping[str, Any], wanted: Mapping[str, Tensor]
+    backbone_class: type[Backbone],
+    kwargs: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    wanted: Mapping[str, Tensor],
+    state: Mapping[str, Any],
 ) -> set[str]:
     """Names that are gone for no other reason than a smaller ``last_stage``."""
-    with torch.device("meta"):
-        whole = backbone_class(**{**asked, "last_stage": kwargs["last_stage"]})
+    whole = outline(backbone_class, {**asked, "last_stage": kwargs["last_stage"]}, state)
     return set(whole.state_dict()) - set(wanted)
 
 
-def _misfit(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> str:
-    """What is wrong, unless ``state`` has exactly the names and shapes of ``wanted``."""
-    here = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    there = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    wrong = [name for name in {**there, **here} if here.get(name) != there.get(name)]
+def _misfit(state: Mapping[str, Any], wanted: Mapping[str, Tensor], where: str) -> str:
+    """What is wrong, unless ``state`` has exactly the names of ``wanted``, with tensors that fit."""
+    wrong = [
+        name
+        for name in {**wanted, **state}
+        if name not in wanted or name not in state or not fits(state[name], wanted[name])
+    ]
     if not wrong:
         return ""
     first = wrong[0]
-    return (
-        f"{len(wrong)} tensors do not fit, the first is {first}, {here.get(first, 'absent')} in {where}, "
-        f"{there.get(first, 'absent')} needed"
-    )
+    here = kind(state[first]) or shape_of(state[first]) if first in state else "absent"
+    there = shape_of(wanted[first]) if first in wanted else "absent"
+    return f"{len(wrong)} tensors do not fit, the first is {first}, {here} in {where}, {there} needed"

@@ -138,18 +138,17 @@ def load_trained(folder: Path, trained_as: dict[str, Any]) -> Pretext:
     Raises:
         UserError: when there is no whole checkpoint, or it holds other weights than ``backbone.pt``.
     """
-    import torch
-
     from ssv.training.weights import load_backbone, weights_digest
+    from ssv.training.weights_file import read_weights_file
 
     file = folder / "checkpoints" / "last.ckpt"
     if not file.exists():
         raise UserError(f"{folder} has no checkpoint yet ({file}); the pretext's head is kept there")
     pretext = build_pretext(trained_as, "replaced")
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+        state = read_weights_file(file)["state_dict"]
         pretext.load_state_dict({name.removeprefix("pretext."): value for name, value in state.items()})
-    except (RuntimeError, KeyError, EOFError) as error:
+    except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{file} does not fill the pretext of {folder / 'config.yaml'}: {first}") from error
     if (folder / "backbone.pt").exists():

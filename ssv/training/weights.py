@@ -6,7 +6,6 @@ is executed: it is read with ``weights_only=True``, and the class it names is lo
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib
 import io
@@ -21,7 +20,9 @@ from torch import Tensor
 
 from ssv.backbones.base import Backbone
 from ssv.backbones.converters.base import convert_public
+from ssv.backbones.outline import volume
 from ssv.backbones.rebuild import refit
+from ssv.training.weights_file import read_weights_file
 
 FILE = "backbone.pt"
 
@@ -121,18 +122,12 @@ def _find(path: Path) -> Path:
 
 
 def _read(path: Path, backbone_class: type[Backbone] | None) -> _Stored:
-    with open(path, "rb") as file:
-        try:
-            # Namespace: many public files keep their command line beside the weights; it holds values, runs nothing.
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                content = torch.load(file, map_location="cpu", weights_only=True)
-        except MemoryError:
-            raise
-        except Exception as error:  # what is no weights file, or half of one, fails in any way, OSError among them
-            if path.suffix == ".ckpt":
-                raise ValueError(_not_a_checkpoint(path)) from error
-            needed = "tensors and plain values, written whole by torch.save"
-            raise ValueError(f"{path} is not a weights file: {needed}") from error
+    try:
+        content = read_weights_file(path)
+    except ValueError as error:
+        if path.suffix == ".ckpt":
+            raise ValueError(_not_a_checkpoint(path)) from error
+        raise
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds {type(content).__name__}, not weights; give a {FILE} or a public file")
     if "pytorch-lightning_version" in content:
@@ -156,7 +151,19 @@ def _own(path: Path, content: Mapping[str, Any], backbone_class: type[Backbone] 
         state, provenance = dict(content["state_dict"]), dict(content["provenance"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged {FILE}: it has the entries of one, but not their content") from error
+    if not all(isinstance(key, str) for key in (*kwargs, *state, *provenance)):
+        raise ValueError(f"{path} is a damaged {FILE}: its entries have names that are no text")
+    if type(seed := provenance.get("seed", 0)) is not int:
+        raise ValueError(f"{path} is a damaged {FILE}: its seed is {type(seed).__name__}, needed a whole number")
+    _check_volume(path, state)
     return _Stored(_class(path, name, backbone_class), kwargs, state, provenance)
+
+
+def _check_volume(path: Path, state: Mapping[str, Any]) -> None:
+    """Tensors may share memory in a file; a network's have their own."""
+    size = path.stat().st_size
+    if (bytes_ := volume(state)) > 2 * size:
+        raise ValueError(f"{path} asks for {bytes_} bytes of tensors, more than twice its size of {size}")
 
 
 def _class(path: Path, name: str, given: type[Backbone] | None) -> type[Backbone]:
