@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from ssv.cli.errors import UserError
 from ssv.lifetime import PARENT
+from ssv.scratch import scratch
 
 LEFT_BEHIND = (PARENT, "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -71,8 +71,8 @@ def together(verb: str, config: dict[str, Any]) -> Iterator[None]:
             f"trainer.strategy={config['trainer']['strategy']} starts its processes in a way that `ssv {verb}` cannot use; "
             "set trainer.strategy=ddp"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
+    with scratch("ssv-job-") as folder:
+        file = folder / "config.yaml"
         file.write_text(yaml.safe_dump(config))
         with repeatable(verb, file):
             launcher.launch(trainer.strategy.setup_environment, trainer=trainer)

@@ -34,6 +34,8 @@ MACHINE = {
     "data.workers",
 }
 LOCK = ".lock"
+PARTIAL = re.compile(r"\.(?!wandb_ids|audit).+\.\d+\.(partial|tmp)")
+"""Unfinished files of a run, named by the process that writes them; evaluations and audits may be at it meanwhile."""
 NAMED = {"pretext", "backbone", "data", "seed", "tag", "weights", "evaluation"}
 
 
@@ -96,6 +98,7 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder} is being worked on by another process; wait for it, or set another tag="
     with hold(folder / LOCK, busy, wait=wait):
+        remove_partial(folder)
         changed = clash(folder, config)
         if changed and is_begun(folder):
             raise UserError(
@@ -113,6 +116,13 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
             birth["network"] = network(config.get("backbone"))
             write_json(folder / "run.json", {**config["run"], **birth})
         yield read_status(folder).get("state", "new")
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process was writing when it ended."""
+    for path in (*folder.glob(".*"), *folder.glob("checkpoints/.*")):
+        if PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def clash(folder: Path, config: dict[str, Any]) -> list[str]:

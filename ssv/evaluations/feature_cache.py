@@ -21,6 +21,7 @@ from xxhash import xxh3_64
 
 from ssv import __version__
 from ssv.backbones.base import Backbone
+from ssv.locks import Busy, hold, is_held
 from ssv.processes import is_so_anywhere, rank_and_world
 from ssv.training.weights import weights_digest
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 DEFAULT_GB = 20.0
 OURS = re.compile(r"\.?[0-9a-f]{24,32}(\.\w+)?\.(npy|npz|partial)")
 """What this and earlier versions wrote; no other file of the folder is counted or removed."""
-ABANDONED = 3600  # seconds without a write, after which a partial file has no writer any more
+ABANDONED = 3600  # seconds without a write, after which a partial file has no writer any more, where there are no locks
 BLOCK = 2**24  # bytes read at a time
 
 
@@ -113,12 +114,15 @@ class FeatureCache:
         """
         partial = file.with_name(f".{file.stem}.{uuid.uuid4().hex}.partial")
         output: IO[bytes] | None = None
-        checksum = xxh3_64()
+        checksum, held = xxh3_64(), contextlib.ExitStack()  # the lock says that its writer lives
         try:
             for number, features in enumerate(source):
                 try:
                     if number == 0:
                         output = self._begin(partial, (count, *features.shape))
+                        if output is not None:
+                            with contextlib.suppress(Busy):  # a file system without locks
+                                held.enter_context(hold(partial, wait=True))
                     if output is not None:
                         bits = features.cpu().contiguous().numpy().tobytes()
                         checksum.update(bits)
@@ -133,6 +137,7 @@ class FeatureCache:
                 self._finish(output, checksum.digest(), partial, file)
         finally:
             _close(output)
+            held.close()
             with contextlib.suppress(OSError):  # there may be no such folder
                 partial.unlink()
 
@@ -196,7 +201,7 @@ def make_room(folder: Path, limit: float) -> None:
     total = sum(size for _, size, _ in found)
     for used, size, path in [*partial, *whole]:
         is_left = path.name.startswith(".")
-        if (is_left and used < oldest) or (not is_left and total > limit):
+        if (is_left and (used < oldest or not is_held(path))) or (not is_left and total > limit):
             with contextlib.suppress(OSError):
                 path.unlink()
             total -= size

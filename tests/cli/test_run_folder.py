@@ -54,6 +54,18 @@ def test_a_try_that_made_nothing_does_not_stand_in_the_way(tmp_path, made):
         pass
 
 
+def test_claim_removes_what_a_killed_process_was_writing(tmp_path):
+    left = ["checkpoints/.last.ckpt.77.partial", ".status.json.77.partial", ".backbone.pt.77.tmp"]
+    others = [".scores.jsonl.partial", ".wandb_ids.json.77.partial", "evaluations/.a.partial.npz", ".x.partial"]
+    for name in [*left, *others, "backbone.pt", "checkpoints/last.ckpt"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with claim(tmp_path, CONFIG):
+        assert not any((tmp_path / name).exists() for name in left)
+    assert all((tmp_path / name).exists() for name in others), "an evaluation may be writing them"
+    assert (tmp_path / "backbone.pt").exists() and (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
 def test_claim_refuses_a_second_process(tmp_path):
     first, second = claim(tmp_path / "run", CONFIG), claim(tmp_path / "run", CONFIG)
     with first, pytest.raises(Busy, match="another process"), second:

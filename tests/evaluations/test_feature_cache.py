@@ -22,6 +22,7 @@ from ssv.evaluations.knn import KNN
 from ssv.evaluations.labelled import labelled_splits
 from ssv.evaluations.linear_probe import LinearProbe
 from ssv.evaluations.retrieval import Retrieval
+from ssv.locks import hold
 from tests.evaluations.fakes import FakeData, Tiny, centre, trainer, views
 
 
@@ -167,16 +168,20 @@ def test_what_alone_is_beyond_the_limit_is_not_kept_and_removes_nothing(tmp_path
     assert "evaluation.cache_gb allows 1e-08" in caplog.text
 
 
-def test_old_files_count_and_go_first_and_files_of_others_stay(tmp_path):
+def test_old_files_and_those_of_killed_writers_go_first_and_files_of_others_stay(tmp_path):
     others = ["notes.npy", "backbone.pt", "0123.npz", ".hidden.partial"]
+    partial = "." + "4" * 32 + ".cd.partial"
     old = ["0" * 24 + ".npy", "1" * 32 + ".npz", "." + "2" * 24 + ".77.npy", "." + "3" * 32 + ".ab.partial"]
-    for name in [*others, *old, "." + "4" * 32 + ".cd.partial"]:
+    for name in [*others, *old, partial]:
         (tmp_path / name).write_bytes(b"x" * 100)
     for name in [*others, *old]:
         os.utime(tmp_path / name, (1, 1))
     assert sum(size for _, size, _ in kept(tmp_path)) == 500
+    with hold(tmp_path / partial):
+        make_room(tmp_path, 200)
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, old[1], partial])
     make_room(tmp_path, 200)
-    assert sorted(os.listdir(tmp_path)) == sorted([*others, old[1], "." + "4" * 32 + ".cd.partial"])
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, old[1]]), "its writer is gone"
 
 
 def test_a_sequence_is_read_to_its_end_when_it_is_removed_meanwhile(tmp_path, paths):

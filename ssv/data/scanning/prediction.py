@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -19,6 +18,7 @@ from ssv.data.readers.base import VideoError
 from ssv.data.readers.probe import look, open_video
 from ssv.data.sampling import RandomClips
 from ssv.data.scanning.workers import Beat, in_children
+from ssv.scratch import scratch
 
 SHORT_SIDE, GOP = 128, 8  # as `ssv prepare` does it unless asked otherwise
 DRAWS = 4  # clips of a file
@@ -88,7 +88,7 @@ def _prepared_frame(path: str, beat: Beat) -> float:
     """CPU seconds for a frame of what the file becomes, in sequence."""
     film = film_of(path)
     short = film._replace(frames=islice(film.frames, ENCODED), ticks=film.ticks[:ENCODED])
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch("ssv-scan-") as folder:
         target = os.path.join(folder, "prepared.mp4")
         encode(short, target, name="", encoder="mpeg4", short_side=SHORT_SIDE, gop=GOP)
         beat()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +21,7 @@ from ssv.data.toy.readme import README
 from ssv.data.toy.scene import POINTS
 from ssv.data.toy.sheet import contact_sheet
 from ssv.lifetime import end_with_creator
+from ssv.scratch import LOCK, scratch
 
 VERSION = 2
 """Raised whenever the same seed gives other pictures."""
@@ -92,8 +91,8 @@ def write_world(
         raise ValueError(f"unknown control {control!r} of the toy world; choose one of {', '.join(get_args(Control))}")
     if (found := _found(root, wanted)) is not None:
         return WorldSummary(root, found, root / "contact_sheet.png", 0.0, VERSION)
-    folder = _workplace(root)
-    try:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with scratch(f".{root.name}.unfinished-", root.parent) as folder:
         tasks = list(_tasks(SIZES[size], seed, control))
         _write_lists(folder, SIZES[size], seed)
         for done in _write_all(folder, tasks, workers):
@@ -107,9 +106,8 @@ def write_world(
         (folder / "world.json").write_text(json.dumps({**wanted, "counts": counts}, indent=2) + "\n")
         _hide_dates(folder)
         folder.chmod(0o755)  # temporary folders are for their owner only
+        (folder / LOCK).unlink()
         folder.rename(root)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return WorldSummary(root, counts, root / "contact_sheet.png", time.perf_counter() - started, VERSION)
 
 
@@ -126,16 +124,6 @@ def _found(root: Path, wanted: World) -> dict[str, int] | None:
             f"{root} holds a toy world with {_words(found)}, not {_words(wanted)}; name another folder or remove it"
         )
     return counts
-
-
-def _workplace(root: Path) -> Path:
-    """A new folder beside ``root``. What killed writers left there more than a day ago is removed."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{root.name}.unfinished-"
-    for left in root.parent.glob(prefix + "*"):
-        if time.time() - left.stat().st_mtime > 86400:
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=root.parent))
 
 
 def _hide_dates(folder: Path) -> None:
