@@ -42,13 +42,15 @@ class ObjectSequence(NamedTuple):
     """A video with objects outlined in its first frame, and in the others as far as it can be scored (DAVIS).
 
     ``frames`` are pictures in order, or one video file. ``masks`` are one file for each frame, or for the first alone.
-    ``merged``: whatever is not background is one object (DAVIS 2016).
+    ``merged``: whatever is not background is one object (DAVIS 2016). ``renumber``: the object numbers of the first mask
+    become 1, 2, ... K, in ascending order.
     """
 
     name: str
     frames: tuple[str, ...]
     masks: tuple[str, ...]
     merged: bool = False
+    renumber: bool = False
 
 
 class PartSequence(NamedTuple):

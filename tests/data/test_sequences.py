@@ -1,59 +1,30 @@
 """Lists of tracking sequences as the data sets come, and the masks and frames they name."""
 
 import csv
+import os
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ssv.data.preparing.pile import walk
 from ssv.data.readers.base import VideoError
 from ssv.data.readers.pyav import PyAVReader
 from ssv.data.sequences.davis import davis
 from ssv.data.sequences.jhmdb import jhmdb
-from ssv.data.sequences.masks import MaskReader, mask_palette, write_mask
+from ssv.data.sequences.masks import write_mask
 from ssv.data.sequences.one import one
+from ssv.data.sequences.pictures import pictures
 from ssv.data.sequences.sequences import Sequences
 from ssv.data.sequences.vip import vip
 from ssv.data.sets.lookup import DataNotFound
 from ssv.data.toy.files import Kind, write_video
 
-IDS = np.array([[0, 1, 1], [2, 2, 255]], dtype=np.uint8)
-
 
 def data(root, sequences):
     return Sequences(str(root), sequences, None, reader=PyAVReader(), seed=0)
-
-
-def test_palette_masks_keep_their_numbers_and_void(tmp_path):
-    write_mask(tmp_path / "m.png", IDS)
-    assert np.array_equal(MaskReader().read(str(tmp_path / "m.png")), IDS)
-    assert np.array_equal(MaskReader(merged=True).read(str(tmp_path / "m.png")), [[0, 1, 1], [1, 1, 0]])
-
-
-def test_a_mask_of_0_and_255_is_one_object(tmp_path):
-    Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).save(tmp_path / "m.png")
-    assert MaskReader().read(str(tmp_path / "m.png")).tolist() == [[0, 1]]
-    Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert("1").save(tmp_path / "b.png")
-    assert MaskReader().read(str(tmp_path / "b.png")).tolist() == [[0, 1]]
-
-
-def test_colours_of_the_palette_have_its_numbers_others_are_counted(tmp_path):
-    Image.fromarray(mask_palette()[[[0, 3, 1]]]).save(tmp_path / "davis.png")
-    assert MaskReader().read(str(tmp_path / "davis.png")).tolist() == [[0, 3, 1]]
-    own = np.array([[[0, 0, 0], [255, 0, 0], [0, 255, 0]]], dtype=np.uint8)
-    Image.fromarray(own).save(tmp_path / "own.png")
-    Image.fromarray(np.concatenate([own, own[:, :1] + 7], 1)).save(tmp_path / "later.png")
-    reader = MaskReader()
-    assert reader.read(str(tmp_path / "own.png")).tolist() == [[0, 2, 1]]
-    assert reader.read(str(tmp_path / "later.png")).tolist() == [[0, 2, 1, 0]], "a late colour is background"
-
-
-def test_a_smoothed_mask_is_refused(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "m.png")
-    with pytest.raises(VideoError, match="more than 254 colours"):
-        MaskReader().read(str(tmp_path / "m.png"))
 
 
 def test_davis_lists_of_both_years(tmp_path):
@@ -141,3 +112,24 @@ def test_joints_that_cannot_be_read_name_the_file(tmp_path):
     (tmp_path / "splits/wave_test_split1.txt").write_text("clip.avi 2\n")
     with pytest.raises(VideoError, match="joint_positions.mat: this file of joints cannot be read"):
         jhmdb(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{n}.jpg" for n in range(1, 13)],
+        [f"frame_{n}.png" for n in (9997, 9998, 9999, 10000, 10001)],
+        ["a1b2.png", "a1b10.png", "a2b1.png", "a10b1.png"],
+        ["1.png", "01.jpg", "2.png", "002.jpg"][::1],
+    ],
+    ids=["unpadded", "overflow", "two_numbers", "mixed"],
+)
+def test_pictures_come_in_the_order_of_their_numbers(tmp_path, names):
+    folder = tmp_path / "pile" / "frames"
+    folder.mkdir(parents=True)
+    for name in names:
+        Image.new("RGB", (2, 2)).save(folder / name)
+    found = [os.path.basename(path) for path in pictures(str(folder))]
+    assert found == sorted(names, key=lambda name: ([int(n) for n in re.findall(r"\d+", name)], name))
+    films = [item.pictures for item in walk(str(folder.parent), pictures=True) if item.kind == "pictures"]
+    assert films == [tuple(found)], "the same as ssv prepare has it"

@@ -40,8 +40,8 @@ def write_davis(root, sequences, *, year=2017, save=write_mask, pictures=None):
     return root
 
 
-def davis_data(root, *, year=2017):
-    return Sequences(str(root), partial(davis, year=year), None, reader=PyAVReader(), seed=0)
+def davis_data(root, **options):
+    return Sequences(str(root), partial(davis, **options), None, reader=PyAVReader(), seed=0)
 
 
 def save_grey(path, ids):

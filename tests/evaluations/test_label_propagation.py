@@ -14,6 +14,7 @@ from ssv.backbones.resnet3d import ResNet3D
 from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import VideoError
 from ssv.data.sequences.jhmdb import jhmdb
+from ssv.data.sequences.masks import write_mask
 from ssv.data.sequences.one import one
 from ssv.data.sequences.sequences import Sequences
 from ssv.data.sequences.vip import vip
@@ -119,13 +120,15 @@ def test_davis_2016_merges_objects_and_reads_0_and_255(tmp_path):
     assert scores["jf_mean"] == 1.0
 
 
-def test_a_late_object_is_not_scored_and_a_number_left_out_is_an_object_never_there(tmp_path):
+def test_a_late_object_is_not_scored_and_a_number_left_out_is_refused_or_renumbered(tmp_path):
     late = bands(6, 1)
     late[3:, :CELL] = 2
     scores = run(davis_data(write_davis(tmp_path / "late", {"a": late})))
     assert scores["j_mean"] > 0.9
-    gap = bands(6, 1) * 2  # object 1 is empty from beginning to end
-    assert run(davis_data(write_davis(tmp_path / "gap", {"a": gap})))["jf_mean"] == 1.0
+    gap = write_davis(tmp_path / "gap", {"a": bands(6, 1) * 2})  # object 1 is empty from beginning to end
+    with pytest.raises(VideoError, match="the objects of this first mask must be 1, got 2"):
+        run(davis_data(gap))
+    assert run(davis_data(gap, renumber=True)) == run(davis_data(write_davis(tmp_path / "one", {"a": bands(6, 1)})))
 
 
 def davis_with(tmp_path, change):
@@ -135,7 +138,7 @@ def davis_with(tmp_path, change):
 
 
 def odd_mask(masks, frames):
-    save_grey(masks / "00003.png", np.ones((10, 12), np.uint8))
+    write_mask(masks / "00003.png", np.ones((10, 12), np.uint8))
 
 
 def odd_frame(masks, frames):
@@ -160,7 +163,7 @@ def half(masks, frames):
         (odd_mask, "00003.png: this mask has 12x10 pixels, its frame 48x64"),
         (odd_frame, "00002.png: 48x66 pixels, the frames before it 48x64"),
         (no_object, "00000.png: the first mask shows no object"),
-        (smooth, "00000.png: a grey mask of more than 64 values"),
+        (smooth, "00000.png: this mask has 254 grey values, most of them on edges"),
         (half, "00004.png: this mask is no picture that can be read, or a damaged one"),
     ],
 )
@@ -252,7 +255,12 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_and_nothing_else(tmp_pa
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_full_disk_costs_the_cache_and_nothing_else(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(FeatureCache, "_begin", lambda *_: Path("/dev/full").open("wb"))  # noqa: SIM115 - closed there
+    def begin(cache, partial, shape):
+        partial.parent.mkdir()
+        partial.touch()
+        return Path("/dev/full").open("wb")
+
+    monkeypatch.setattr(FeatureCache, "_begin", begin)
     data = davis_data(write_davis(tmp_path / "data", {"a": bands()}))
     assert run(data, cache=str(tmp_path / "features"))["jf_mean"] == 1.0
     assert caplog.text.count("features are not kept in") == 1 and "No space left" in caplog.text

@@ -10,10 +10,11 @@ from typing import Literal, NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from ssv.data.index import NAME
-from ssv.data.sets.lookup import is_folder, is_listed, is_video
+from ssv.data.sets.lookup import is_folder, is_listed, is_video, natural_order
 
 PICTURES = (".jpg", ".jpeg", ".png")
 FEWEST_PICTURES = 2
+NUMBERED = re.compile(r"\d\.\w+$")  # the name of a frame ends in its number
 
 
 class Item(NamedTuple):
@@ -83,22 +84,16 @@ def _with_films(root: str, files: list[Item]) -> Iterator[Item]:
         if item.kind != "other" or item not in films.get(os.path.dirname(item.path), ()):
             yield item
     for folder, items in films.items():
-        names = sorted((os.path.basename(item.path) for item in items), key=lambda name: (_number(name), name))
+        names = sorted((os.path.basename(item.path) for item in items), key=natural_order)
         size, changed = sum(item.size for item in items), max(item.mtime_ns for item in items)
         yield Item("pictures", f"{folder}.mp4", folder, size, changed, tuple(names))
 
 
 def _is_film(root: str, items: list[Item]) -> bool:
-    if len(items) < FEWEST_PICTURES or any(_number(item.path) < 0 for item in items):
+    if len(items) < FEWEST_PICTURES or not all(NUMBERED.search(item.path) for item in items):
         return False
     try:
         with Image.open(os.path.join(root, items[0].source)) as picture:
             return picture.mode != "P"  # masks are kept as they are
     except (OSError, UnidentifiedImageError):
         return True  # broken: said when it is prepared
-
-
-def _number(name: str) -> int:
-    """The number a picture's name ends in, or -1."""
-    found = re.search(r"(\d+)\.\w+$", name)
-    return int(found[1]) if found else -1

@@ -14,7 +14,9 @@ from ssv.types import ObjectSequence
 LAYOUT = "JPEGImages/480p/<sequence>/00000.jpg, Annotations/480p/<sequence>/00000.png, ImageSets/<year>/<split>.txt"
 
 
-def davis(root: str, *, year: int = 2017, split: str = "val", resolution: str = "480p") -> list[LabelledSequence]:
+def davis(
+    root: str, *, year: int = 2017, split: str = "val", resolution: str = "480p", renumber: bool = False
+) -> list[LabelledSequence]:
     """The sequences of a split, in the order of its list.
 
     Args:
@@ -22,6 +24,7 @@ def davis(root: str, *, year: int = 2017, split: str = "val", resolution: str = 
         year: 2017 has several objects in a sequence, 2016 one.
         split: stem of the list in ``ImageSets/<year>``; for 2016 the lists lie in ``ImageSets/480p``.
         resolution: folder below ``JPEGImages`` and ``Annotations``.
+        renumber: whether the object numbers of a first mask, if they are not 1, 2, ... K, become these.
 
     Raises:
         DataNotFound: if the list, a sequence or one of its masks is missing. The first mask is enough where all others
@@ -34,7 +37,9 @@ def davis(root: str, *, year: int = 2017, split: str = "val", resolution: str = 
         have = f" (there are: {there}; set data.sequences.split)" if there else ""
         raise not_found(root, f"no list {file}{have}", get="From davischallenge.org.", layout=LAYOUT)
     names = _names(file)
-    found: list[LabelledSequence] = [_sequence(root, resolution, name, year) for name in names]
+    found: list[LabelledSequence] = [
+        _sequence(root, resolution, name, merged=year == 2016, renumber=renumber) for name in names
+    ]
     if not found:
         raise DataNotFound(f"{file} lists no sequence")
     return found
@@ -49,7 +54,7 @@ def _names(file: Path) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _sequence(root: str, resolution: str, name: str, year: int) -> ObjectSequence:
+def _sequence(root: str, resolution: str, name: str, *, merged: bool, renumber: bool) -> ObjectSequence:
     folder = os.path.join(root, "JPEGImages", resolution, name)
     frames = pictures(folder) if os.path.isdir(folder) else ()
     if not frames:
@@ -58,4 +63,4 @@ def _sequence(root: str, resolution: str, name: str, year: int) -> ObjectSequenc
     missing = [mask for mask in masks if not os.path.isfile(mask)]
     if missing and missing != list(masks[1:]):
         raise not_found(root, f"{len(missing)} masks of {name} are missing: {named(missing)}", get="", layout=LAYOUT)
-    return ObjectSequence(name, frames, masks[:1] if missing else masks, merged=year == 2016)
+    return ObjectSequence(name, frames, masks[:1] if missing else masks, merged, renumber)

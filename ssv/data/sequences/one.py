@@ -15,7 +15,7 @@ from ssv.types import ObjectSequence, PointSequence
 MOST_FRAMES = 10_000_000  # more are a slip, and no memory for them
 
 
-def one(root: str, *, frames: str, labels: str) -> list[LabelledSequence]:
+def one(root: str, *, frames: str, labels: str, renumber: bool = False) -> list[LabelledSequence]:
     """The sequence; paths are relative to ``root``, or absolute.
 
     Args:
@@ -23,6 +23,7 @@ def one(root: str, *, frames: str, labels: str) -> list[LabelledSequence]:
         frames: a video file, or a folder of pictures.
         labels: a mask (of the first frame), a folder of masks (one for each frame), or a CSV file with the columns
             ``point,x,y`` (pixels from 0 in the first frame) or ``frame,point,x,y`` (all frames).
+        renumber: whether the object numbers of the first mask, if they are not 1, 2, ... K, become these.
 
     Raises:
         DataNotFound: if one of them is not there, or a folder of masks does not match the frames.
@@ -43,7 +44,7 @@ def one(root: str, *, frames: str, labels: str) -> list[LabelledSequence]:
             f"data.sequences.labels: {given} holds {len(masks)} masks for {len(paths)} frames; needed is one for each, "
             "or one for the first"
         )
-    return [ObjectSequence(film.stem, paths, masks)]
+    return [ObjectSequence(film.stem, paths, masks, renumber=renumber)]
 
 
 def _points(path: Path) -> np.ndarray:

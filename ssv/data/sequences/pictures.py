@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ssv.data.probing import probe_times
 from ssv.data.readers.base import Reader, VideoError
 from ssv.data.readers.pyav import check_indices
+from ssv.data.sets.lookup import natural_order
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are no pictures, damaged, or far too large."""
 PICTURES_PER_SECOND = 25.0
 """Pictures have no times; this is what they are given where seconds are asked for."""
 
 
 class PicturesReader(Reader):
-    """Reads folders of pictures, in the order of their names, itself; leaves files to the reader it is given."""
+    """Reads folders of pictures, by name in natural order, itself; leaves files to the reader it is given."""
 
     def __init__(self, videos: Reader) -> None:
         self.videos = videos
@@ -50,20 +55,31 @@ def frame_times(paths: Sequence[str]) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=8)
 def pictures(folder: str) -> tuple[str, ...]:
-    """The pictures of a folder in the order of their names."""
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
-    return tuple(os.path.join(folder, name) for name in names)
+    """The pictures of a folder, by name, in natural order."""
+    names = (name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
+    return tuple(os.path.join(folder, name) for name in sorted(names, key=natural_order))
+
+
+@contextmanager
+def opened(path: str, what: str = "picture") -> Iterator[Image.Image]:
+    """A picture file, to be read within the block. Raises VideoError, also for what is found damaged within it."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except VideoError:
+        raise
+    except FileNotFoundError as error:
+        raise VideoError(path, f"there is no such {what}") from error
+    except UNREADABLE as error:
+        raise VideoError(
+            path, f"this {'' if what == 'picture' else what + ' '}is no picture that can be read, or a damaged one"
+        ) from error
 
 
 def read_picture(path: str) -> np.ndarray:
     """A picture as uint8 (H,W,3). Raises VideoError."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))  # a copy: the array of an image is read-only
-    except FileNotFoundError as error:
-        raise VideoError(path, "there is no such picture") from error
-    except (OSError, UnidentifiedImageError) as error:
-        raise VideoError(path, "this is no picture that can be read, or a damaged one") from error
+    with opened(path) as image:
+        return np.array(image.convert("RGB"))  # a copy: the array of an image is read-only
 
 
 def _same_size(path: str, frames: list[np.ndarray]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 EXTENSIONS = frozenset(
@@ -31,6 +32,12 @@ def named(names: Sequence[str]) -> str:
     """The first few names of a list, and how many more there are."""
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """A key to sort names by, with numbers in them by value: ``2.jpg`` before ``10.jpg``."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts)], name
 
 
 def absent(folder: str, names: Sequence[str]) -> list[str]:

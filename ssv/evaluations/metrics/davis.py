@@ -114,7 +114,7 @@ class DavisScores:
     """J and F of one sequence in the semi-supervised task, frame by frame: no masks are kept.
 
     The first and the last frame given are left out of the result, void is background, an object that is not predicted
-    has an empty mask, objects of the truth above ``objects`` do not exist.
+    has an empty mask, objects of the truth that its first label map does not show do not exist.
     """
 
     def __init__(self, objects: int) -> None:
@@ -123,6 +123,7 @@ class DavisScores:
             raise ValueError("a sequence needs one object at least in its first label map, found none")
         self.objects = objects
         self._frames = 0
+        self._ids: list[int] = []
         self._values: list[tuple[list[float], list[float]]] = []
 
     def add(self, prediction: np.ndarray, truth: np.ndarray) -> None:
@@ -134,9 +135,10 @@ class DavisScores:
         _check(prediction, truth, self.objects, self._frames)
         self._frames += 1
         if self._frames == 1:
+            # Deviation: the official script counts a number below the largest that no object has as found in every frame.
+            self._ids = _objects(truth, self.objects)
             return
-        ids = range(1, self.objects + 1)
-        masks = [(prediction == number, truth == number) for number in ids]
+        masks = [(prediction == number, truth == number) for number in self._ids]
         self._values.append(
             ([region_similarity(*pair) for pair in masks], [boundary_accuracy(*pair) for pair in masks])
         )
@@ -170,7 +172,8 @@ def evaluate_sequence(
     """
     if len(predictions) != len(truths):
         raise ValueError(f"got {len(predictions)} predicted and {len(truths)} true label maps of one sequence")
-    objects = count_objects(truths[0])
+    ids = _objects(truths[0], count_objects(truths[0]))
+    objects = max(ids)
     if task == "semi-supervised":
         scores = DavisScores(objects)
         for prediction, truth in zip(predictions, truths):
@@ -179,11 +182,11 @@ def evaluate_sequence(
     for number, (prediction, truth) in enumerate(zip(predictions, truths)):
         _check(prediction, truth, MOST_PROPOSALS, number)
     proposals = max(objects, max(int(prediction.max()) for prediction in predictions))
-    values = np.empty((2, proposals, objects, len(truths)))
+    values = np.empty((2, proposals, len(ids), len(truths)))
     for t, (prediction, truth) in enumerate(zip(predictions, truths)):
         void = truth == VOID
-        for r, o in np.ndindex(proposals, objects):
-            pair = prediction == r + 1, truth == o + 1
+        for r, o in np.ndindex(proposals, len(ids)):
+            pair = prediction == r + 1, truth == ids[o]
             values[:, r, o, t] = region_similarity(*pair, void), boundary_accuracy(*pair, void)
     chosen, matched = linear_sum_assignment(values.mean((0, 3)), maximize=True)
     by_object = np.argsort(matched)  # the assignment is sorted by proposal
@@ -201,6 +204,14 @@ def davis_scores(sequences: Iterable[ObjectScores]) -> Scores:
         each = np.array([statistics(values) for objects in by_sequence for values in objects])
         measured |= {f"{name}_{kind}": float(value) for kind, value in zip(Statistics._fields, each.mean(0))}
     return {"jf_mean": (measured["j_mean"] + measured["f_mean"]) / 2, **measured}
+
+
+def _objects(truth: np.ndarray, most: int) -> list[int]:
+    """The object numbers in the first label map of a sequence. ValueError if there are none."""
+    ids = [number for number in range(1, most + 1) if np.any(truth == number)]
+    if not ids:
+        raise ValueError("a sequence needs one object at least in its first label map, found none")
+    return ids
 
 
 def _check(prediction: np.ndarray, truth: np.ndarray, objects: int, frame: int) -> None:

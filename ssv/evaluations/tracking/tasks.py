@@ -80,10 +80,10 @@ def task_of(sequences: list[LabelledSequence]) -> Task:
 class _Masks:
     """The label maps of one sequence."""
 
-    def __init__(self, paths: tuple[str, ...], count: int, size: Size, *, merged: bool) -> None:
+    def __init__(self, paths: tuple[str, ...], count: int, size: Size, reader: MaskReader) -> None:
         if len(paths) not in (1, count):
             raise VideoError(paths[0], f"{len(paths)} masks for {count} frames; needed is one for each, or one")
-        self._reader, self._paths, self._size = MaskReader(merged=merged), paths, size
+        self._reader, self._paths, self._size = reader, paths, size
         self.first = self.read(0)
         self.is_scored = len(paths) == count > 1
 
@@ -133,7 +133,8 @@ class ObjectTask:
     def start(self, sequence: LabelledSequence, count: int, size: Size) -> None:
         """See ``Task``."""
         assert isinstance(sequence, ObjectSequence)
-        self._masks = _Masks(sequence.masks, count, size, merged=sequence.merged)
+        reader = MaskReader(merged=sequence.merged, renumber=sequence.renumber)
+        self._masks = _Masks(sequence.masks, count, size, reader)
         self._size, self._number = size, 0
         objects = count_objects(self._masks.first)
         if not objects:
@@ -199,7 +200,7 @@ class PartTask:
         """See ``Task``."""
         assert isinstance(sequence, PartSequence)
         self._classes = sequence.classes
-        self._masks = _Masks(sequence.masks, count, size, merged=False)
+        self._masks = _Masks(sequence.masks, count, size, MaskReader(classes=sequence.classes))
         self._size, self._number = size, 0
         self._all = self._all or PartScores(sequence.classes)
         self._copies = self._copies or PartScores(sequence.classes)

@@ -216,3 +216,15 @@ def test_what_cannot_be_scored_is_one_line():
         evaluate_sequence([one] * 3, [one] * 4)
     with pytest.raises(ValueError, match="predicted id 21"):
         evaluate_sequence([21 * one] * 3, [one] * 3, task="unsupervised")
+
+
+def test_a_number_that_no_object_has_scores_nothing():
+    rng = np.random.default_rng(8)
+    truths = [np.kron(rng.integers(0, 3, (6, 8)), np.ones((8, 8))).astype(np.uint8) for _ in range(6)]
+    predictions = [np.roll(truth, 2, 1) for truth in truths]
+    apart = np.array([0, 2, 5], dtype=np.uint8)  # numbers 1, 3 and 4 are of no object
+    for task in ("semi-supervised", "unsupervised"):
+        dense = evaluate_sequence(predictions, truths, task=task)
+        sparse = evaluate_sequence([apart[p] for p in predictions], [apart[t] for t in truths], task=task)
+        assert davis_scores([sparse]) == davis_scores([dense])
+        assert sparse.region.shape == dense.region.shape == (2, 4 if task == "semi-supervised" else 6)
