@@ -66,10 +66,10 @@ def kind(value: object) -> str:
 
 
 def fits(given: object, wanted: Tensor) -> bool:
-    """Whether ``given`` may be copied into ``wanted``: a plain tensor of its shape, both floating point or neither."""
+    """Whether ``given`` may be copied into ``wanted``: a plain tensor of its shape, and no whole numbers for others."""
     if not isinstance(given, Tensor) or kind(given):
         return False
-    return given.shape == wanted.shape and given.is_floating_point() == wanted.is_floating_point()
+    return given.shape == wanted.shape and (given.is_floating_point() or not wanted.is_floating_point())
 
 
 def shape_of(tensor: Tensor) -> str:

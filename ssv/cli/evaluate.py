@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ssv.evaluations.base import Evaluation
 
 RECALIBRATION_BATCHES = 16  # of the training batch size; means of batch norms settle within a few
-KEYS = {"weights", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
+KEYS = {"weights", "entry", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
 
 
 def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -161,11 +161,13 @@ def run_of(file: Path, config: dict[str, Any]) -> Path:
     """The folder of the run that weights belong to; public files get one of their own."""
     if (file.parent / "run.json").exists():
         return file.parent
-    parts = {"pretext": "public", "backbone": file.stem, "data": "none"}
+    entry = config["entry"]
+    parts = {"pretext": "public", "backbone": f"{file.stem}-{entry}" if entry else file.stem, "data": "none"}
     name = run_name(*parts.values(), config["run"]["tag"], seed=0)
     folder = Path(config["outputs"]) / name
     described = {"name": name, **parts, "tag": config["run"]["tag"], "seed": 0}
-    with claim(folder, {"weights": str(file.resolve()), "run": described}, wait=True):
+    source = {"weights": str(file.resolve()), **({"entry": entry} if entry else {})}
+    with claim(folder, {**source, "run": described}, wait=True):
         return folder
 
 
@@ -178,7 +180,11 @@ def load(config: dict[str, Any], file: Path) -> tuple[Backbone, dict[str, Any]]:
     asked = locate(config["backbone"]["_target_"], "backbone.") if config.get("backbone") else None
     # A file's own word is enough for our classes only; one from elsewhere has to be named by the user.
     is_foreign = asked is not None and not asked.__module__.startswith("ssv.backbones.")
-    backbone, provenance = load_backbone(file, backbone_class=asked if is_foreign else None)  # type: ignore[arg-type]
+    backbone, provenance = load_backbone(
+        file,
+        backbone_class=asked if is_foreign else None,  # type: ignore[arg-type]
+        entry=config["entry"],
+    )
     if asked is not None and not isinstance(backbone, asked):  # type: ignore[arg-type]
         raise UserError(
             f"{file} holds a {type(backbone).__name__}, but backbone={config['run']['backbone']} is a {asked.__name__}; "

@@ -44,7 +44,7 @@ def config_digest(config: dict[str, Any]) -> str:
     values = {
         key: value
         for key, value in flat(config).items()
-        if key not in left_out and key.partition(".")[0] not in left_out
+        if key not in left_out and key.partition(".")[0] not in left_out and (key, value) != ("entry", None)
     }
     return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 

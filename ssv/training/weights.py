@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
-from ssv.backbones.converters.base import convert_public
+from ssv.backbones.converters.base import Receipt, convert_public
 from ssv.backbones.outline import volume
 from ssv.backbones.rebuild import refit
 from ssv.training.weights_file import read_weights_file
@@ -34,6 +34,7 @@ class _Stored(NamedTuple):
     kwargs: dict[str, Any]
     state: dict[str, Tensor]
     provenance: dict[str, Any]
+    receipt: Receipt | None = None
 
 
 def save_backbone(path: str | Path, backbone: Backbone, provenance: Mapping[str, Any]) -> None:
@@ -71,13 +72,18 @@ def save_backbone(path: str | Path, backbone: Backbone, provenance: Mapping[str,
 
 
 def load_backbone(
-    weights: str | Path, *, backbone_class: type[Backbone] | None = None, **overrides: Any
+    weights: str | Path,
+    *,
+    backbone_class: type[Backbone] | None = None,
+    entry: str | None = None,
+    **overrides: Any,
 ) -> tuple[Backbone, dict[str, Any]]:
     """The backbone in a file, on the CPU, in training mode, and where it comes from.
 
     Args:
         weights: a `backbone.pt`, a run folder with one, or a public file that a converter knows.
         backbone_class: the class in the file, where it lives outside `ssv.backbones`.
+        entry: which network of a public file that holds several, such as "model_ema".
         overrides: arguments of the backbone to change. What needs no new tensors may change (strides, padding,
             ``last_stage``: tensors of later stages are left out), and ``time_local=False`` inflates.
 
@@ -87,14 +93,16 @@ def load_backbone(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no weights, or they do not fill what was asked for.
+        ValueError: if it holds no weights, they do not fill what was asked for, or ``entry`` is needed or not there.
     """
     path = _find(Path(weights))
-    stored = _read(path, backbone_class)
+    stored = _read(path, backbone_class, entry)
     provenance = dict(stored.provenance)
     backbone, left_out, inflated = refit(
         stored.backbone_class, stored.kwargs, stored.state, overrides, source=str(path)
     )
+    if stored.receipt is not None:
+        provenance["receipt"] = str(stored.receipt.without(overrides))
     if inflated:
         provenance["inflated"] = True
     if overrides:
@@ -121,28 +129,37 @@ def _find(path: Path) -> Path:
     raise FileNotFoundError(f"{where}; give a {FILE}, the folder of a run, or a public file")
 
 
-def _read(path: Path, backbone_class: type[Backbone] | None) -> _Stored:
+def _read(path: Path, backbone_class: type[Backbone] | None, entry: str | None) -> _Stored:
     try:
         content = read_weights_file(path)
     except ValueError as error:
-        if path.suffix == ".ckpt":
-            raise ValueError(_not_a_checkpoint(path)) from error
-        raise
+        if path.suffix != ".ckpt":
+            raise
+        raise ValueError(f"{error}; if it is a checkpoint to resume a run from, {_instead(path)}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds {type(content).__name__}, not weights; give a {FILE} or a public file")
-    if "pytorch-lightning_version" in content:
-        raise ValueError(_not_a_checkpoint(path))
     if {"backbone", "state_dict", "provenance"} <= content.keys():
+        if entry:
+            raise ValueError(f"{path} is a {FILE}, which holds one network; leave out entry={entry}")
         return _own(path, content, backbone_class)
+    if _is_resumable(content):
+        raise ValueError(f"{path} is a checkpoint to resume a run from, not weights; {_instead(path)}")
     try:
-        converted = convert_public(content)
+        converted = convert_public(content, entry=entry, size=path.stat().st_size)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if converted is None:
         raise ValueError(f"{path} holds tensors of no architecture known here; give a {FILE} or write a converter")
     backbone, receipt = converted
-    provenance = {"name": path.name, "receipt": str(receipt)}
-    return _Stored(type(backbone), backbone.kwargs, dict(backbone.state_dict()), provenance)
+    named = {"name": path.name, **({"entry": entry} if entry else {})}
+    return _Stored(type(backbone), backbone.kwargs, dict(backbone.state_dict()), named, receipt)
+
+
+def _is_resumable(content: Mapping[str, Any]) -> bool:
+    """Whether this is a checkpoint of ours, or one of Lightning without tensors; those of others may hold weights."""
+    state = content.get("state_dict")
+    names = list(state) if isinstance(state, Mapping) else []
+    return "pytorch-lightning_version" in content and (not names or any(str(n).startswith("pretext.") for n in names))
 
 
 def _own(path: Path, content: Mapping[str, Any], backbone_class: type[Backbone] | None) -> _Stored:
@@ -184,9 +201,10 @@ def _class(path: Path, name: str, given: type[Backbone] | None) -> type[Backbone
     return found
 
 
-def _not_a_checkpoint(path: Path) -> str:
+def _instead(path: Path) -> str:
+    """What to load instead of a checkpoint: a file that is there, if one is."""
     folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    return f"{path} is a checkpoint to resume a run from, not weights; use {folder / FILE}"
+    return f"use {folder / FILE if (folder / FILE).is_file() else f'the {FILE} that a run writes at its end'}"
 
 
 def _class_name(backbone_class: type[Backbone]) -> str:

@@ -2,12 +2,13 @@
 
 Written down from the public code (kylemin/S3D 539b28a3, pytorch/vision 0216591d, piergiaj/pytorch-i3d b49fadf9,
 DavideA/c3d-pytorch 076d40ea, open-mmlab/mmaction2 34be42e8, xvjiarui/VFS 8e055cc1, ajabri/videowalk 047f3f40,
+xiaolonw/TimeCycle 16d33ac0,
 facebookresearch/moco); those of `published` were compared with files, one by one.
 """
 
 import torch
 
-from tests.backbones.published import INCEPTIONS, _linear, _norm, howto100m_shapes, kenshohara_shapes
+from tests.backbones.published import INCEPTIONS, _conv, _linear, _norm, howto100m_shapes, kenshohara_shapes
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -140,6 +141,27 @@ def videowalk_shapes(*, stages=4, head=((128, 512),), old=False):
     return shapes
 
 
+def small_kenshohara_shapes():
+    """A ResNet of one block a stage with the names of that repository."""
+    shapes = {"conv1.weight": (4, 3, 7, 7, 7), **_norm("bn1", 4)}
+    for stage, (inputs, width) in enumerate(((4, 4), (4, 6), (6, 8), (8, 10)), start=1):
+        for number, channels in ((1, inputs), (2, width)):
+            shapes |= _conv(f"layer{stage}.0", number, (width, channels, 3, 3, 3))
+        if stage > 1:
+            shapes |= {f"layer{stage}.0.downsample.0.weight": (width, inputs, 1, 1, 1)}
+            shapes |= _norm(f"layer{stage}.0.downsample.1", width)
+    return shapes | _linear("fc", 10, 5)
+
+
+def timecycle_shapes():
+    """An image ResNet-50 with kernels of one frame, stage 4 among them, and the layers that localise a patch."""
+    shapes = {}
+    for name, shape in image_resnet_shapes((3, 4, 6, 3), bottleneck=True).items():
+        shapes[f"encoderVideo.{name}"] = (*shape[:2], 1, *shape[2:]) if len(shape) == 4 else shape
+    shapes |= {"afterconv1.weight": (512, 1024, 1, 1, 1), "afterconv3_trans.weight": (128, 900, 4, 4)}
+    return shapes | {"afterconv4_trans.weight": (64, 128, 4, 4)} | _linear("linear2", 1024, 3)
+
+
 def _prefixed(prefix, shapes):
     return {prefix + name: shape for name, shape in shapes.items()}
 
@@ -176,6 +198,7 @@ def _families():
         "videowalk train": ("videowalk", videowalk_shapes()),
         "videowalk test": ("videowalk", videowalk_shapes(stages=3, head=())),
         "videowalk old": ("videowalk", videowalk_shapes(old=True)),
+        "timecycle": ("timecycle", timecycle_shapes()),
     }
 
 

@@ -44,6 +44,11 @@ EXPECTED = {
     "videowalk train": (11_242_176 - 512 * 128 - 128, IMAGENET, {"selfsim_fc"}),
     "videowalk test": (2_782_784, IMAGENET, set()),
     "videowalk old": (11_176_512, IMAGENET, {"selfsim_fc"}),
+    "timecycle": (
+        8_543_296,
+        IMAGENET,
+        {"afterconv1", "afterconv3_trans", "afterconv4_trans", "encoderVideo.layer4", "linear2"},
+    ),
 }
 
 
@@ -93,28 +98,43 @@ def test_every_tensor_is_filled_and_what_is_left_out_is_named(converted):
 def test_normalisation_comes_along(converted):
     family, _, backbone, _ = converted
     assert (tuple(backbone.mean), tuple(backbone.std)) == EXPECTED[family][1]
-    assert backbone.time_local == (FAMILIES[family][0] in ("image_resnet", "videowalk"))
+    assert backbone.time_local == (FAMILIES[family][0] in ("image_resnet", "timecycle", "videowalk"))
 
 
 def test_a_file_with_one_tensor_missing_is_refused_in_one_line(converted):
     family, shapes, _, receipt = converted
     kept = [name for name in shapes if name not in receipt.left_out]
-    for name in (kept[len(kept) // 4], kept[len(kept) // 2], kept[-2], kept[-1]):
-        with pytest.raises(ValueError, match=r"do not fill") as caught:
+    for name in (kept[0], kept[len(kept) // 4], kept[len(kept) // 2], kept[-2], kept[-1]):
+        with pytest.raises(ValueError, match=r"do not fill|lack (conv1\.weight|layer1\.0\.conv1\.weight)") as caught:
             convert_public(families.blank({key: shape for key, shape in shapes.items() if key != name}))
         assert "\n" not in str(caught.value), name
 
 
-@pytest.mark.parametrize("family", ["kenshohara", "resnet18", "vfs", "videowalk train"])
+def test_a_tensor_of_a_wrong_shape_is_called_that(converted):
+    family, shapes, _, receipt = converted
+    kept = [name for name in shapes if name not in receipt.left_out and shapes[name]]
+    for name in (kept[0], kept[len(kept) // 2], kept[-1]):
+        with pytest.raises(ValueError, match=r"wrong shape: \S+ is \(7,\), (needed \(\d+|a kernel)") as caught:
+            convert_public(families.blank({**shapes, name: (7,)}))
+        assert "\n" not in str(caught.value), name
+
+
+def test_whole_numbers_do_not_fill_weights(converted):
+    family, shapes, _, receipt = converted
+    kept = [name for name in shapes if name not in receipt.left_out and shapes[name]]
+    for name in (kept[0], kept[len(kept) // 2]):
+        state = {**families.blank(shapes), name: torch.zeros((), dtype=torch.int8).expand(shapes[name])}
+        with pytest.raises(ValueError, match=r"wrong type: \S+ is \(.*\) of int8, needed \("):
+            convert_public(state)
+
+
+@pytest.mark.parametrize("family", ["kenshohara", "resnet18", "vfs", "videowalk train", "timecycle"])
 def test_a_resnet_without_its_first_block_is_refused_in_one_line(family):
     shapes = FAMILIES[family][1]
     first = next(name for name in shapes if "layer1.0.conv1." in name)
     state = families.blank({name: shape for name, shape in shapes.items() if name != first})
-    if family == "videowalk train":
-        assert convert_public(state) is None
-    else:
-        with pytest.raises(ValueError, match=r"these weights of a ResNet lack layer1\.0\.conv1\.weight"):
-            convert_public(state)
+    with pytest.raises(ValueError, match=r"these weights of a ResNet lack layer1\.0\.conv1\.weight"):
+        convert_public(state)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +177,8 @@ def test_old_files_without_step_counters_are_filled_and_say_so():
     assert receipt[1:4] == (tuple(backbone.state_dict()), (), ())
     assert str(receipt) == (
         "image_resnet: 120 tensors filled, 0 missing, 0 unexpected, 2 left out (fc.weight, fc.bias), "
-        "20 step counters are not in the file and 0"
+        "20 step counters are not in the file and 0; not in the file, assumed as published: pool=True, spatial_stride=32, "
+        "padding=zeros, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]"
     )
     assert "counters" not in str(convert_public(families.blank(shapes))[1])
 
@@ -230,7 +251,7 @@ def test_computes_what_the_definition_says(family, network, size):
 @pytest.mark.parametrize(("stem_stride", "pool"), [(1, True), (2, True), (1, False), (2, False), (3, False)])
 @torch.no_grad()
 def test_the_options_of_kenshohara_that_leave_no_trace_in_a_file(tmp_path, stem_stride, pool, size):
-    shapes = small_kenshohara()
+    shapes = families.small_kenshohara_shapes()
     torch.save({"state_dict": published.weights(shapes)}, tmp_path / "r3d.pth")
     backbone, provenance = load_backbone(tmp_path / "r3d.pth", stem_stride=stem_stride, pool=pool)
     pixels = torch.from_numpy(draw(8, size, "clip"))
@@ -241,18 +262,6 @@ def test_the_options_of_kenshohara_that_leave_no_trace_in_a_file(tmp_path, stem_
     spatial, temporal = (32, 16) if pool else (16, 8)
     assert backbone.stride == (stem_stride * temporal, spatial, spatial)
     assert provenance["overrides"] == {"stem_stride": stem_stride, "pool": pool}
-
-
-def small_kenshohara():
-    """A ResNet of one block a stage with the names of that repository."""
-    shapes = {"conv1.weight": (4, 3, 7, 7, 7), **published._norm("bn1", 4)}
-    for stage, (inputs, width) in enumerate(((4, 4), (4, 6), (6, 8), (8, 10)), start=1):
-        for number, channels in ((1, inputs), (2, width)):
-            shapes |= published._conv(f"layer{stage}.0", number, (width, channels, 3, 3, 3))
-        if stage > 1:
-            shapes |= {f"layer{stage}.0.downsample.0.weight": (width, inputs, 1, 1, 1)}
-            shapes |= published._norm(f"layer{stage}.0.downsample.1", width)
-    return shapes | published._linear("fc", 10, 5)
 
 
 @torch.no_grad()

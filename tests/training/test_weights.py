@@ -5,13 +5,14 @@ import struct
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ssv.backbones.base import Backbone
 from ssv.backbones.resnet3d import ResNet3D
 from ssv.backbones.s3dg import S3DG
 from ssv.training.weights import load_backbone, save_backbone, weights_digest
-from tests.backbones import published
+from tests.backbones import families, published
 
 TINY = {"widths": (4, 4, 8, 8), "blocks": (1, 1, 1, 1), "stem_kernel": (3, 3, 3)}
 PROVENANCE = {"name": "speed_prediction-r3d_tiny-toy-x-s0", "steps": 3, "config": {"seed": 0}}
@@ -165,9 +166,59 @@ def test_a_checkpoint_of_lightning_is_refused_with_the_right_file(tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
     torch.save({"pytorch-lightning_version": "2.6.0", "state_dict": {}}, folder / "last.ckpt")
+    nothing = "the backbone.pt that a run writes at its end"
+    refused(folder / "last.ckpt", rf"to resume a run from, not weights; use {nothing}$")
+    (tmp_path / "run" / "backbone.pt").touch()
+    refused(folder / "last.ckpt", rf"to resume a run from, not weights; use {tmp_path}/run/backbone.pt$")
+    ours = {"pytorch-lightning_version": "2.6.0", "state_dict": {"pretext.backbone.stem.conv.weight": torch.zeros(1)}}
+    torch.save(ours, folder / "last.ckpt")
     refused(folder / "last.ckpt", rf"to resume a run from, not weights; use {tmp_path}/run/backbone.pt$")
     (folder / "last.ckpt").write_bytes(b"what only Lightning can read")
-    refused(folder / "last.ckpt", "to resume a run from")
+    refused(folder / "last.ckpt", rf"to resume a run from, use {tmp_path}/run/backbone.pt$")
+    (tmp_path / "run" / "backbone.pt").unlink()
+    refused(folder / "last.ckpt", rf"to resume a run from, use {nothing}$")
+
+
+def test_a_checkpoint_of_somebody_elses_lightning_is_a_public_file(tmp_path):
+    path = tmp_path / "checkpoints" / "epoch=3.ckpt"
+    path.parent.mkdir()
+    public = published.weights(families.small_kenshohara_shapes())
+    content = {"pytorch-lightning_version": "1.9.0", "state_dict": {f"model.{n}": t for n, t in public.items()}}
+    torch.save(content, path)
+    backbone, provenance = load_backbone(path)
+    assert backbone.kwargs["widths"] == [4, 6, 8, 10]
+    assert provenance["receipt"].startswith("kenshohara: ")
+    content["state_dict"]["criterion.weight"] = torch.ones(3)
+    torch.save(content, path)
+    refused(
+        path,
+        r"beside the network under state_dict\.model there is state_dict\.criterion\.weight; .*entry=state_dict\.mod",
+    )
+    backbone, provenance = load_backbone(path, entry="state_dict.model")
+    assert "3 left out (fc.weight, fc.bias, state_dict.criterion.weight)" in provenance["receipt"]
+    assert provenance["entry"] == "state_dict.model"
+    torch.save({**content, "state_dict": {"model.weight": torch.ones(3)}}, path)
+    refused(path, "holds tensors of no architecture known here")
+
+
+def test_a_public_file_of_safetensors(tmp_path):
+    public = {n: t.float() for n, t in published.weights(families.small_kenshohara_shapes()).items() if t.ndim}
+    save_file({f"model.{name}": tensor.contiguous() for name, tensor in public.items()}, tmp_path / "model.safetensors")
+    backbone, provenance = load_backbone(tmp_path / "model.safetensors")
+    assert torch.equal(backbone.stem.conv.weight, public["conv1.weight"])
+    assert "step counters are not in the file" in provenance["receipt"]
+
+
+def test_a_receipt_says_what_was_assumed_and_not_what_was_given(tmp_path):
+    path = tmp_path / "r3d.pth"
+    torch.save(published.weights(families.small_kenshohara_shapes()), path)
+    receipt = load_backbone(path)[1]["receipt"]
+    assert receipt.endswith(
+        "; not in the file, assumed as published: stem_stride=1, pool=True, spatial_stride=32, temporal_stride=16, "
+        "padding=zeros, mean=[0.4345, 0.4051, 0.3775], std=[0.2768, 0.2713, 0.2737]"
+    )
+    receipt = load_backbone(path, stem_stride=2, pool=False)[1]["receipt"]
+    assert "assumed as published: spatial_stride=32, temporal" in receipt
 
 
 def test_nothing_in_a_file_is_executed(tmp_path):

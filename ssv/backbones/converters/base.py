@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -18,10 +19,26 @@ from torch import Tensor
 
 import ssv.backbones.converters
 from ssv.backbones.base import Backbone
+from ssv.backbones.entries import find_entry, is_tensor_name
+from ssv.backbones.outline import fits, kind, outline, shape_of, volume
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 COUNTER = ".num_batches_tracked"
+
+
+# Arguments that no tensor tells: they change what a network computes, not what it holds.
+UNTOLD = (
+    "stem_stride",
+    "pool",
+    "spatial_stride",
+    "temporal_stride",
+    "padding",
+    "far_side_pools",
+    "norm_eps",
+    "mean",
+    "std",
+)
 
 
 class Receipt(NamedTuple):
@@ -33,38 +50,70 @@ class Receipt(NamedTuple):
     unexpected: tuple[str, ...]
     left_out: tuple[str, ...]
     counters: tuple[str, ...] = ()  # of ``matched``: steps seen by batch norms, 0 because files before 2018 have none
+    assumed: tuple[str, ...] = ()  # arguments that are not in the file, ``name=value``
 
     def __str__(self) -> str:
         """One line for a log."""
         line = f"{self.converter}: {len(self.matched)} tensors filled, {len(self.missing)} missing, "
         line += f"{len(self.unexpected)} unexpected"
         line += f", {len(self.left_out)} left out ({_short(self.left_out)})" if self.left_out else ""
-        return line + (f", {len(self.counters)} step counters are not in the file and 0" if self.counters else "")
+        line += f", {len(self.counters)} step counters are not in the file and 0" if self.counters else ""
+        return line + (f"; not in the file, assumed as published: {', '.join(self.assumed)}" if self.assumed else "")
+
+    def without(self, names: Iterable[str]) -> Receipt:
+        """The same where these arguments were given and not assumed."""
+        given = set(names)
+        return self._replace(assumed=tuple(text for text in self.assumed if text.partition("=")[0] not in given))
 
 
-def convert_public(checkpoint: Mapping[str, Any]) -> tuple[Backbone, Receipt] | None:
+def convert_public(
+    checkpoint: Mapping[str, Any], *, entry: str | None = None, size: int | None = None
+) -> tuple[Backbone, Receipt] | None:
     """The backbone that a public checkpoint holds, or None if no converter knows it.
 
+    Args:
+        checkpoint: tensors by name, in whatever `find_entry` looks through.
+        entry: which of several networks, such as "model_ema".
+        size: bytes of the file; its tensors may ask for twice as many.
+
     Raises:
-        ValueError: if a converter knows the names, but not every backbone tensor can be filled.
+        ValueError: if a converter knows the names, but not every backbone tensor can be filled, or if the network must
+            be asked for (`find_entry`).
     """
-    state = unwrapped(checkpoint)
-    for module in pkgutil.iter_modules(ssv.backbones.converters.__path__):
-        if module.name == "base":
-            continue
-        converter = importlib.import_module(f"ssv.backbones.converters.{module.name}")
-        if converter.matches(state):
-            backbone, receipt = converter.convert(state)
-            return backbone, receipt
-    return None
+    modules = [
+        module.name for module in pkgutil.iter_modules(ssv.backbones.converters.__path__) if module.name != "base"
+    ]
+    converters = [importlib.import_module(f"ssv.backbones.converters.{name}") for name in modules]
+    found = find_entry(checkpoint, lambda state: any(converter.matches(state) for converter in converters), entry)
+    if found is None:
+        return None
+    state = _tensors(found.values)
+    if size is not None and (needed := volume(state)) > 2 * size:
+        raise ValueError(f"its tensors ask for {needed} bytes, more than twice its size of {size}")
+    converter = next(converter for converter in converters if converter.matches(state))
+    backbone, receipt = converter.convert(state)
+    return backbone, receipt._replace(left_out=receipt.left_out + found.beside)
 
 
-def unwrapped(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors by name: out of ``state_dict`` or ``model``, if there is one, without DataParallel's ``module.``."""
-    entries = next((checkpoint[name] for name in ("state_dict", "model") if name in checkpoint), checkpoint)
-    if not isinstance(entries, Mapping):
-        return {}
-    return {str(key).removeprefix("module."): value for key, value in entries.items() if isinstance(value, Tensor)}
+def _tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors among ``values``, which hold settings too; what has the name of a tensor must be one."""
+    for name, value in values.items():
+        if (isinstance(value, Tensor) or is_tensor_name(name)) and (odd := kind(value)):
+            raise ValueError(f"{name} is {odd}; needed are tensors of real numbers")
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def planned(backbone_class: type[Backbone], state: Mapping[str, Tensor], **kwargs: Any) -> Backbone:
+    """A backbone without memory for `fill`, of arguments that were read from ``state``.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    try:
+        return outline(backbone_class, kwargs, state)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"these weights are of no {backbone_class.__name__} that can be built: {text}") from error
 
 
 def fill(
@@ -86,7 +135,7 @@ def fill(
         left_out: beginnings of the public names that are left out on purpose.
 
     Raises:
-        ValueError: if a tensor is missing, of another shape, or not known.
+        ValueError: if a tensor is missing, of another shape or type, or not known.
     """
     kept = {key: tensor for key, tensor in state.items() if not key.startswith(left_out)}
     origin: dict[str, str] = {}  # the first of two keys of the same name; the second one is unexpected
@@ -99,21 +148,45 @@ def fill(
     if not any(key.endswith(COUNTER) for key in renamed):
         counters = tuple(key for key in wanted if key.endswith(COUNTER))
         renamed |= {key: torch.zeros((), dtype=torch.int64) for key in counters}
-    matched = tuple(key for key in wanted if key in renamed and renamed[key].shape == wanted[key].shape)
-    used = {origin.get(key) for key in matched}
+    used = {origin.get(key) for key in wanted}
     receipt = Receipt(
         converter,
-        matched,
-        missing=tuple(key for key in wanted if key not in matched),
+        matched=tuple(key for key in wanted if key in renamed and fits(renamed[key], wanted[key])),
+        missing=tuple(key for key in wanted if key not in renamed),
         unexpected=tuple(key for key in kept if key not in used),
         left_out=tuple(key for key in state if key not in kept),
         counters=counters,
     )
-    if receipt.missing or receipt.unexpected:
-        first = [f"{what} {_short(keys)}" for what, keys in zip(("missing", "unexpected"), receipt[2:4]) if keys]
-        raise ValueError(f"these weights do not fill {type(backbone).__name__} ({receipt}); {'; '.join(first)}")
+    problems = [f"{what} {_short(keys)}" for what, keys in zip(("missing", "unexpected"), receipt[2:4]) if keys]
+    if wrong := [key for key in wanted if key in renamed and key not in receipt.matched]:
+        first = wrong[0]
+        others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        given = kind(renamed[first]) or shape_of(renamed[first])
+        what = "type" if renamed[first].shape == wanted[first].shape else "shape"
+        problems.append(f"wrong {what}: {origin[first]} is {given}, needed {shape_of(wanted[first])}{others}")
+    if problems:
+        raise ValueError(f"these weights do not fill {type(backbone).__name__} ({receipt}); {'; '.join(problems)}")
     backbone.to_empty(device="cpu").load_state_dict(renamed)
-    return receipt
+    return receipt._replace(assumed=_untold(backbone))
+
+
+def _untold(backbone: Backbone) -> tuple[str, ...]:
+    still = ("stem_stride", "temporal_stride") if backbone.time_local else ()
+    kwargs = {name: value for name, value in backbone.kwargs.items() if name in UNTOLD and name not in still}
+    return tuple(f"{name}={_plain(value)}" for name, value in kwargs.items())
+
+
+def _plain(value: Any) -> str:
+    return f"[{', '.join(f'{v:.4g}' for v in value)}]" if isinstance(value, list) else str(value)
+
+
+def kernel_axes(state: Mapping[str, Any], name: str) -> int:
+    """How many axes most tensors have whose whole name matches the pattern ``name``; 0 if there is none.
+
+    One tensor that is missing, or of a wrong shape, must not make a family unknown: converters ask all of them.
+    """
+    axes = [v.ndim for key, v in state.items() if isinstance(v, Tensor) and re.fullmatch(name, key)]
+    return statistics.mode(axes) if axes else 0
 
 
 def resnet_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -123,21 +196,30 @@ def resnet_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     and are not built. Strides and padding are in no file.
 
     Raises:
-        ValueError: if the first convolution, or the first one of stage 1, is missing.
+        ValueError: if the first convolution, or the first one of a stage, is missing or no kernel.
     """
     if lacking := [key for key in ("conv1.weight", "layer1.0.conv1.weight") if key not in state]:
         raise ValueError(f"these weights of a ResNet lack {lacking[0]}")
-    count = 1
-    while count < 4 and f"layer{count + 1}.0.conv1.weight" in state:
-        count += 1
-    patterns = [rf"layer{stage}\.\d+\.conv1\.weight" for stage in range(1, count + 1)]
-    blocks = [sum(re.fullmatch(pattern, key) is not None for key in state) for pattern in patterns]
-    widths = [state[f"layer{stage}.0.conv1.weight"].shape[0] for stage in range(1, count + 1)]
+    widths: dict[int, list[int]] = {}
+    blocks: dict[int, int] = {}
+    for key, tensor in state.items():
+        if place := re.fullmatch(r"layer([1-4])\.(\d+)\.conv1\.weight", key):
+            stage, block = int(place[1]), int(place[2])
+            blocks[stage] = max(blocks.get(stage, 0), block + 1)
+            widths.setdefault(stage, []).append(tensor.shape[0] if tensor.ndim else 1)
+    count = max(blocks)
+    if absent := [stage for stage in range(1, count) if stage not in blocks]:
+        raise ValueError(f"these weights of a ResNet lack layer{absent[0]}.0.conv1.weight")
+    stem = state["conv1.weight"]
+    if stem.ndim != 5:
+        raise ValueError(f"wrong shape: conv1.weight is {shape_of(stem)}, a kernel of 3 dimensions is needed")
+    depths = [blocks[stage] for stage in range(1, count + 1)]
+    sizes = [statistics.mode(widths[stage]) for stage in range(1, count + 1)]
     return {
-        "blocks": blocks + blocks[-1:] * (4 - count),
-        "widths": widths + [widths[-1] * 2**more for more in range(1, 5 - count)],
-        "bottleneck": "layer1.0.conv3.weight" in state,
-        "stem_kernel": list(state["conv1.weight"].shape[2:]),
+        "blocks": depths + depths[-1:] * (4 - count),
+        "widths": sizes + [sizes[-1] * 2**more for more in range(1, 5 - count)],
+        "bottleneck": any(re.fullmatch(r"layer1\.\d+\.conv3\.weight", key) for key in state),
+        "stem_kernel": list(stem.shape[2:]),
         "last_stage": count,
     }
 

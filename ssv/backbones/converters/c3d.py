@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
 from ssv.backbones.c3d import C3D
-from ssv.backbones.converters.base import Receipt, fill
+from ssv.backbones.converters.base import Receipt, fill, kernel_axes, planned
 
 # Fully connected layers, bound to 16 frames of 112x112, and what mmaction2 puts behind them.
 LEFT_OUT = ("fc6.", "fc7.", "fc8.", "backbone.fc6.", "backbone.fc7.", "cls_head.")
-_MMACTION = ("conv1a.conv.weight", "backbone.conv1a.conv.weight")  # pretrained for it, trained with it
+_DAVIDEA = r"conv[345][ab]\.weight"
+_MMACTION = r"(backbone\.)?conv[1-5][ab]\.conv\.weight"  # pretrained for it, trained with it
 # conv1 (or conv1a), conv2 (conv2a), conv3a, conv3b, ...: stage, and layer between convolution and ReLU
 _PLACES = {"1": "0.0", "1a": "0.0", "2": "1.0", "2a": "1.0"}
 _PLACES |= {f"{stage}{letter}": f"{stage - 1}.{2 * 'ab'.index(letter)}" for stage in (3, 4, 5) for letter in "ab"}
@@ -26,7 +26,7 @@ _PLACES |= {f"{stage}{letter}": f"{stage - 1}.{2 * 'ab'.index(letter)}" for stag
 
 def matches(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of one of the two."""
-    return "conv3b.weight" in state or any(key in state for key in _MMACTION)
+    return 5 in (kernel_axes(state, _DAVIDEA), kernel_axes(state, _MMACTION))
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
@@ -36,10 +36,9 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
         ValueError: if not every tensor of the backbone can be filled.
     """
     # 0..255 pixels; mmaction2 takes the mean off (its numbers are in this order), c3d-pytorch does not.
-    takes_mean_off = any(key in state for key in _MMACTION)
+    takes_mean_off = not kernel_axes(state, _DAVIDEA)
     mean = [104 / 255, 117 / 255, 128 / 255] if takes_mean_off else [0.0, 0.0, 0.0]
-    with torch.device("meta"):
-        backbone = C3D(mean=mean, std=[1 / 255] * 3)
+    backbone = planned(C3D, state, mean=mean, std=[1 / 255] * 3)
     receipt = fill(backbone, state, _rename, converter=__name__.rpartition(".")[2], left_out=LEFT_OUT)
     return backbone, receipt
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
-from ssv.backbones.converters.base import Receipt, fill
+from ssv.backbones.converters.base import Receipt, fill, kernel_axes, planned
 from ssv.backbones.s3dg import S3DG
 
 LEFT_OUT = ("fc.", "text_module.")  # the projection into the space of words, and the words
@@ -19,7 +19,7 @@ _LAYERS = {"conv1": "space.conv", "bn1": "space.norm", "conv2": "time.conv", "bn
 
 def matches(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of that repository."""
-    return "conv1.conv1.weight" in state and "mixed_5c.gating_b0.fc.weight" in state
+    return kernel_axes(state, r"mixed_\d[b-f]\.conv_b\d(_[ab])?\.conv[12]\.weight") == 5
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
@@ -28,9 +28,8 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
     Raises:
         ValueError: if not every tensor of the backbone can be filled.
     """
-    stem = "space_to_depth" if state["conv1.conv1.weight"].shape[1] == 24 else "plain"
-    with torch.device("meta"):
-        backbone = S3DG(stem=stem, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    stem = "plain" if state.get("conv1.conv1.weight", torch.empty(0)).shape[1:2] == (3,) else "space_to_depth"
+    backbone = planned(S3DG, state, stem=stem, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     receipt = fill(
         backbone, state, lambda key: _rename(key, stem), converter=__name__.rpartition(".")[2], left_out=LEFT_OUT
     )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
-from ssv.backbones.converters.base import Receipt, fill
+from ssv.backbones.converters.base import Receipt, fill, kernel_axes, planned
 from ssv.backbones.i3d import I3D
 
 LEFT_OUT = ("logits.",)  # the classifier; it stands first in the file
@@ -21,7 +20,7 @@ _BRANCHES = {"b0": "0", "b1a": "1.0", "b1b": "1.1", "b2a": "2.0", "b2b": "2.1", 
 
 def matches(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of that repository."""
-    return _STEM in state
+    return kernel_axes(state, r"Mixed_[345][b-f]\.b\d[ab]?\.conv3d\.weight") == 5
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
@@ -30,11 +29,10 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
     Raises:
         ValueError: if it is the flow stream, or not every tensor of the backbone can be filled.
     """
-    channels = state[_STEM].shape[1]
-    if channels != 3:
+    channels = state[_STEM].shape[1] if _STEM in state and state[_STEM].ndim == 5 else 3
+    if channels == 2:
         raise ValueError(f"these are weights of I3D's flow stream ({channels} input channels); use those of RGB (3)")
-    with torch.device("meta"):
-        backbone = I3D()
+    backbone = planned(I3D, state)
     receipt = fill(backbone, state, _rename, converter=__name__.rpartition(".")[2], left_out=LEFT_OUT)
     return backbone, receipt
 

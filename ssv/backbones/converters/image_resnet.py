@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
@@ -19,6 +18,8 @@ from ssv.backbones.converters.base import (
     Receipt,
     as_video,
     fill,
+    kernel_axes,
+    planned,
     resnet_name,
     resnet_sizes,
 )
@@ -46,8 +47,7 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
     """
     prefix = _prefix(state) or ""
     plain = {_plain(key, prefix): tensor for key, tensor in as_video(state).items() if key.startswith(prefix)}
-    with torch.device("meta"):
-        backbone = ResNet3D(**resnet_sizes(plain), time_local=True, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    backbone = planned(ResNet3D, plain, **resnet_sizes(plain), time_local=True, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     receipt = fill(
         backbone,
         as_video(state),
@@ -60,8 +60,7 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
 
 def _prefix(state: Mapping[str, Tensor]) -> str | None:
     for prefix in LEFT_OUT:
-        stems = [state[key] for layer in ("", "conv.") if (key := f"{prefix}conv1.{layer}weight") in state]
-        if any(stem.ndim == 4 for stem in stems) and any(key.startswith(f"{prefix}layer1.") for key in state):
+        if kernel_axes(state, rf"{re.escape(prefix)}layer[1-4]\.\d+\.conv[123]\.(conv\.)?weight") == 4:
             return prefix
     return None
 

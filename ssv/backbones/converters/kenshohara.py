@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
-from ssv.backbones.converters.base import Receipt, fill, resnet_name, resnet_sizes
+from ssv.backbones.converters.base import Receipt, fill, kernel_axes, planned, resnet_name, resnet_sizes
 from ssv.backbones.resnet3d import ResNet3D
 
 LEFT_OUT = ("fc.",)  # the classifier
@@ -16,7 +15,7 @@ LEFT_OUT = ("fc.",)  # the classifier
 
 def matches(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of that repository (those of image ResNets are the same; their shapes are not)."""
-    return "layer4.0.conv2.weight" in state and "conv1.weight" in state and state["conv1.weight"].ndim == 5
+    return kernel_axes(state, r"layer[1-4]\.\d+\.conv[123]\.weight") == 5
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
@@ -27,7 +26,6 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
     Raises:
         ValueError: if not every tensor of the backbone can be filled.
     """
-    with torch.device("meta"):
-        backbone = ResNet3D(**resnet_sizes(state))
+    backbone = planned(ResNet3D, state, **resnet_sizes(state))
     receipt = fill(backbone, state, resnet_name, converter=__name__.rpartition(".")[2], left_out=LEFT_OUT)
     return backbone, receipt

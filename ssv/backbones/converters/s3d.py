@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
-from ssv.backbones.converters.base import Receipt, fill
+from ssv.backbones.converters.base import Receipt, fill, kernel_axes, planned
 from ssv.backbones.s3dg import S3DG
 
 LEFT_OUT = ("fc.", "classifier.")
-_KYLEMIN, _TORCHVISION = "base.0.conv_s.weight", "features.0.0.0.weight"
+_KYLEMIN = r"base\.\d+\.branch\d\.\d\.(conv|conv_s|conv_t)\.weight"
+_TORCHVISION = r"features\.\d+\.branch\d\.(\d\.)*0\.weight"
 
 # Position in the public list of layers (pools are 1, 4, 7 and 13) and in ours.
 _PLACES = {0: "0", 2: "1.1", 3: "1.2", 5: "2.1", 6: "2.2", 8: "3.1", 9: "3.2", 10: "3.3", 11: "3.4", 12: "3.5"}
@@ -28,7 +28,7 @@ _LAYERS |= {"0.0": "space.conv", "0.1": "space.norm", "1.0": "time.conv", "1.1":
 
 def matches(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of one of the two."""
-    return _KYLEMIN in state or (_TORCHVISION in state and "features.5.branch0.0.weight" in state)
+    return 5 in (kernel_axes(state, _KYLEMIN), kernel_axes(state, _TORCHVISION))
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
@@ -39,12 +39,19 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
     """
     # torchvision's presets of its video networks; kylemin scales pixels to -1..1.
     mean, std = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-    if _KYLEMIN in state:
+    if kernel_axes(state, _KYLEMIN):
         mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    with torch.device("meta"):
-        backbone = S3DG(
-            gating=False, stem="separable", far_side_pools=False, norm_eps=1e-3, norm_momentum=1e-3, mean=mean, std=std
-        )
+    backbone = planned(
+        S3DG,
+        state,
+        gating=False,
+        stem="separable",
+        far_side_pools=False,
+        norm_eps=1e-3,
+        norm_momentum=1e-3,
+        mean=mean,
+        std=std,
+    )
     receipt = fill(backbone, state, _rename, converter=__name__.rpartition(".")[2], left_out=LEFT_OUT)
     return backbone, receipt
 

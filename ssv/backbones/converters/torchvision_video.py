@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
-from ssv.backbones.converters.base import Receipt, fill
+from ssv.backbones.converters.base import Receipt, fill, kernel_axes, planned
 from ssv.backbones.video_resnet import VideoResNet
 
 LEFT_OUT = ("fc.",)  # the classifier
@@ -17,7 +17,7 @@ LEFT_OUT = ("fc.",)  # the classifier
 
 def matches(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of that package."""
-    return "stem.0.weight" in state and any(f"layer4.0.conv1.0.{rest}weight" in state for rest in ("", "0."))
+    return kernel_axes(state, r"layer[1-4]\.\d+\.conv[12]\.0(\.[03])?\.weight") == 5
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
@@ -30,9 +30,8 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
     """
     convs = [_kind(state, stage) for stage in (1, 2, 3, 4)]
     deep = [kind for kind in convs[1:] if kind != "2d"]
-    stem = "separable" if "stem.3.weight" in state else "plain"
-    with torch.device("meta"):
-        backbone = VideoResNet(convs=convs, stem=stem, temporal_stride=2 ** len(deep))
+    stem = "separable" if any(f"stem.{layer}.weight" in state for layer in (3, 4)) else "plain"
+    backbone = planned(VideoResNet, state, convs=convs, stem=stem, temporal_stride=2 ** len(deep))
     receipt = fill(
         backbone, state, lambda key: _rename(key, convs), converter=__name__.rpartition(".")[2], left_out=LEFT_OUT
     )
@@ -40,10 +39,10 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
 
 
 def _kind(state: Mapping[str, Tensor], stage: int) -> str:
-    kernel = state.get(f"layer{stage}.0.conv1.0.weight")
-    if kernel is None:
+    found = [state[key] for key in state if re.fullmatch(rf"layer{stage}\.\d+\.conv[12]\.0\.weight", key)]
+    if not found:
         return "2plus1d"
-    return "2d" if kernel.shape[2] == 1 else "3d"
+    return "2d" if statistics.mode(tuple(kernel.shape[2:3]) for kernel in found) == (1,) else "3d"
 
 
 def _rename(key: str, convs: list[str]) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ssv.backbones.base import Backbone
@@ -15,6 +14,8 @@ from ssv.backbones.converters.base import (
     Receipt,
     as_video,
     fill,
+    kernel_axes,
+    planned,
     resnet_name,
     resnet_sizes,
 )
@@ -26,7 +27,7 @@ _PREFIX = "encoder.model."
 
 def matches(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of that repository, those of now or those with `conv1.1` in them."""
-    return any(f"{_PREFIX}layer1.0.conv1.{rest}weight" in state for rest in ("", "1."))
+    return kernel_axes(state, rf"{re.escape(_PREFIX)}layer[1-4]\.\d+\.conv[123]\.(1\.)?weight") == 4
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
@@ -39,17 +40,18 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Backbone, Receipt]:
         ValueError: if not every tensor of the backbone can be filled.
     """
     plain = {_plain(key): tensor for key, tensor in as_video(state).items() if key.startswith(_PREFIX)}
-    with torch.device("meta"):
-        backbone = ResNet3D(
-            **resnet_sizes(plain),
-            spatial_stride=8,
-            padding="reflect",
-            time_local=True,
-            # Training used the statistics of CIFAR, the evaluation (data/vos.py) those of ImageNet: the published scores
-            # were obtained with the latter.
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-        )
+    backbone = planned(
+        ResNet3D,
+        plain,
+        **resnet_sizes(plain),
+        spatial_stride=8,
+        padding="reflect",
+        time_local=True,
+        # Training used the statistics of CIFAR, the evaluation (data/vos.py) those of ImageNet: the published scores
+        # were obtained with the latter.
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
     receipt = fill(
         backbone,
         as_video(state),
