@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from ssv.cli.errors import UserError
 from ssv.lifetime import PARENT, end_with
 
 POLL_SECONDS = 0.2
-PRELOADED = ["ssv.cli.pretrain", "ssv.training.pretrain_module", "ssv.data.datamodule", "ssv.evaluations.features"]
+PRELOADED = [
+    "ssv.cli.cell_server",
+    "ssv.cli.pretrain",
+    "ssv.training.pretrain_module",
+    "ssv.data.datamodule",
+    "ssv.evaluations.features",
+]
 
 
 class Job(ABC):
@@ -142,15 +149,13 @@ def _work(verb: str, file: str, log: str) -> None:
 
 
 def _end_with_the_study() -> None:
-    """The server of the cells ends when nobody holds its pipe any more, and a cell with the server.
-
-    A cell inherits an end of that pipe, to start processes of its own there. It has none, and must not keep the server.
-    """
+    """End with the server of the cells, which ends with the study; and by itself should that server not."""
     end_with(os.getppid())
-    server: Any = forkserver._forkserver  # multiprocessing has no public name for it
-    if server._forkserver_alive_fd is not None:
-        os.close(server._forkserver_alive_fd)
-        server._forkserver_alive_fd = None
     study = multiprocessing.parent_process()
-    if study is not None and not study.is_alive():  # it and its server had ended before this process asked
-        sys.exit(1)
+    assert study is not None
+    threading.Thread(target=_end_after, args=(study,), daemon=True).start()
+
+
+def _end_after(study: Any) -> None:
+    study.join()
+    os.kill(os.getpid(), signal.SIGKILL)

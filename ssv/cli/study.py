@@ -246,7 +246,8 @@ class Queue:
         for job in jobs:
             job.stop()
         if jobs:
-            print(f"ssv: waiting for {len(jobs)} jobs to save; Ctrl-C again kills them", file=sys.stderr)
+            what, them = ("1 job", "it") if len(jobs) == 1 else (f"{len(jobs)} jobs", "them")
+            print(f"ssv: waiting for {what} to save; Ctrl-C again kills {them}", file=sys.stderr)
         while any(job.code() is None for job in jobs):
             if len(received) > before:
                 for job in jobs:
