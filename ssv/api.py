@@ -74,7 +74,8 @@ def load_backbone(weights: str | Path, **overrides: Any) -> Backbone:
 
     Args:
         weights: the folder of a run, its ``backbone.pt``, or a public file that a converter knows.
-        overrides: see ``ssv.training.weights.load_backbone``, which also returns where the weights come from.
+        overrides: arguments to change, and ``entry`` for one of several networks in a public file; see
+            ``ssv.training.weights.load_backbone``, which also returns where the weights come from.
 
     Raises:
         FileNotFoundError: if there is no such file.

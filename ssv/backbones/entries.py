@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -12,19 +12,29 @@ from torch import Tensor
 # and Lightning. What lies under any other (an average over steps, a teacher) is another network, to be asked for.
 WRAPPERS = {"state_dict", "model_state_dict", "model", "module", "_orig_mod", "net", "network", "weights", "params"}
 DEPTH = 8
+LEAST = 10  # tensors of a network: a file with thousands of tiny groups is not worth thousands of looks
 
 
 class Entry(NamedTuple):
-    """A network in a checkpoint.
+    """A network in a checkpoint, or a place where one may be.
 
     place: entries and beginnings of names that lead to it, such as "state_dict.module"; empty at the top.
     values: its tensors by the name that remains, and whatever stands between them.
-    beside: full names of tensors with another beginning, next to it.
+    around: for every beginning of names in ``place``: the place before it, the beginning, and all that is there.
     """
 
     place: str
-    values: dict[str, Any]
-    beside: tuple[str, ...]
+    values: Mapping[str, Any]
+    around: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
+
+    def beside(self) -> tuple[str, ...]:
+        """Full names of the tensors with another beginning."""
+        return tuple(
+            f"{start}{name}"
+            for start, head, values in self.around
+            for name, value in values.items()
+            if isinstance(value, Tensor) and not name.startswith(head)
+        )
 
 
 def find_entry(
@@ -44,30 +54,29 @@ def find_entry(
             or because other tensors stand beside it; if there is none at ``asked``.
     """
     found = _entries(checkpoint, known, asked)
-    places = ", ".join(entry.place or "the top" for entry in found)
     if asked:
         if not found:
-            elsewhere = ", ".join(entry.place for entry in _entries(checkpoint, known, None) if entry.place)
+            there = [entry for entry in _entries(checkpoint, known, None) if entry.place]
             raise ValueError(
-                f"no network known here under entry={asked}; "
-                + (f"there is {elsewhere}" if elsewhere else "leave it out")
+                f"no network known here under entry={asked}; {f'there is {_places(there)}' if there else 'leave it out'}"
             )
         if len(found) > 1:
-            raise ValueError(f"several networks under entry={asked}: {places}; set entry to one of them")
+            raise ValueError(f"several networks under entry={asked}: {_places(found)}; set entry to one of them")
         return found[0]
     if not found:
         return None
-    if len(found) > 1:
-        raise ValueError(f"there are several networks: {places}; choose one with entry={found[0].place} or another")
     first = found[0]
+    if len(found) > 1:
+        raise ValueError(
+            f"there are several networks: {_places(found)}; choose one with entry={first.place} or another"
+        )
     if not WRAPPERS.issuperset(first.place.split(".") if first.place else ()):
         raise ValueError(
             f"the only network is {first.place}; if it is the one you want, ask for it: entry={first.place}"
         )
-    if first.beside:
-        more = f" and {len(first.beside) - 1} more" if len(first.beside) > 1 else ""
+    if beside := first.beside():
         raise ValueError(
-            f"beside the network under {first.place} there is {first.beside[0]}{more}; to load it without, ask for it: "
+            f"beside the network under {first.place} there is {_short(beside)}; to load it without, ask for it: "
             f"entry={first.place}"
         )
     return first
@@ -79,32 +88,43 @@ def _entries(
     """Every known network, the outermost of those that lie in one another."""
     found: list[Entry] = []
     seen = {id(checkpoint)}  # a dict may hold itself
-    level: list[tuple[Entry, Mapping[str, Any]]] = [(Entry("", {}, ()), checkpoint)]
+    level = [Entry("", checkpoint)]
     for _ in range(DEPTH):
-        below: list[tuple[Entry, Mapping[str, Any]]] = []
-        for (place, _, beside), node in level:
-            values = {
-                key: value for key, value in node.items() if isinstance(key, str) and not isinstance(value, Mapping)
-            }
-            if _within(place, asked) and known(values):
-                found.append(Entry(place, values, beside))
+        below: list[Entry] = []
+        for place, node, around in level:
+            values = {key: value for key, value in node.items() if _is_text(key) and not isinstance(value, Mapping)}
+            if len(values) >= LEAST and _within(place, asked) and known(values):
+                found.append(Entry(place, values, around))
                 continue
             start = f"{place}." if place else ""
             for key, value in node.items():
-                if isinstance(key, str) and isinstance(value, Mapping) and id(value) not in seen:
+                if _is_text(key) and isinstance(value, Mapping) and id(value) not in seen:
                     seen.add(id(value))
-                    below.append((Entry(start + key, {}, ()), value))
+                    below.append(Entry(start + key, value))
             groups: dict[str, dict[str, Any]] = {}
             for key, value in values.items():
                 head, dot, rest = key.partition(".")
                 if dot:
                     groups.setdefault(head, {})[rest] = value
-            tensors = [key for key, value in values.items() if isinstance(value, Tensor)]
-            for head, group in groups.items():
-                others = tuple(start + key for key in tensors if not key.startswith(f"{head}."))
-                below.append((Entry(start + head, {}, beside + others), group))
+            below += [
+                Entry(start + head, group, (*around, (start, f"{head}.", values)))
+                for head, group in groups.items()
+                if len(group) >= LEAST
+            ]
         level = below
     return found
+
+
+def _places(found: Sequence[Entry]) -> str:
+    return _short([entry.place for entry in found])
+
+
+def _short(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _is_text(key: object) -> bool:
+    return isinstance(key, str) and key.isprintable()  # what ends up in messages has no control characters
 
 
 def _within(place: str, asked: str | None) -> bool:

@@ -168,7 +168,7 @@ def _own(path: Path, content: Mapping[str, Any], backbone_class: type[Backbone] 
         state, provenance = dict(content["state_dict"]), dict(content["provenance"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged {FILE}: it has the entries of one, but not their content") from error
-    if not all(isinstance(key, str) for key in (*kwargs, *state, *provenance)):
+    if not all(isinstance(key, str) and key.isprintable() for key in (name, *kwargs, *state, *provenance)):
         raise ValueError(f"{path} is a damaged {FILE}: its entries have names that are no text")
     if type(seed := provenance.get("seed", 0)) is not int:
         raise ValueError(f"{path} is a damaged {FILE}: its seed is {type(seed).__name__}, needed a whole number")

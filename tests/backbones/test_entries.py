@@ -141,6 +141,13 @@ def test_many_blocks_without_tensors_are_not_built(network):
         convert_public({**network, **names})
 
 
+def test_names_with_control_characters_are_no_names(network):
+    for name in ("a\nb", "\x1b[31m"):
+        with pytest.raises(ValueError, match=r"networks: model, net;") as caught:
+            convert_public({"model": network, "net": network.copy(), name: network.copy()})
+        assert str(caught.value).isprintable()
+
+
 def test_a_dict_that_holds_itself(network):
     checkpoint = {"epoch": 1}
     checkpoint |= {"a": checkpoint, "b": checkpoint, "state_dict": {"model": network}}

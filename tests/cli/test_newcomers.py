@@ -14,6 +14,7 @@ import torch
 
 from ssv.cli.errors import explain
 from ssv.cli.main import main
+from tests.backbones import families, published
 from tests.compose import ROOT
 
 TINY = [
@@ -100,7 +101,12 @@ def test_wrong_weights_file(refusal, tmp_path, world):
     torch.save({"some": torch.zeros(3)}, tmp_path / "other.pt")
     torch.save({"pytorch-lightning_version": "2"}, tmp_path / "last.ckpt")
     (tmp_path / "run").mkdir()
+    public = published.weights(families.small_kenshohara_shapes())
+    torch.save({"model": public, "model_ema": public}, tmp_path / "ema.pth")
+    torch.save({**public, "conv1.weight": 5}, tmp_path / "int.pth")
     wrong = {
+        "ema.pth": "there are several networks: model, model_ema; choose one with entry=model or another",
+        "int.pth": "int.pth: conv1.weight is int, not a tensor",
         "notes.pt": "is not a weights file",
         "other.pt": "holds tensors of no architecture known here",
         "last.ckpt": "is a checkpoint to resume a run from, not weights; use ",

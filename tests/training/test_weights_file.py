@@ -111,6 +111,8 @@ def test_a_weight_may_be_of_half_precision(path):
     [
         (lambda content: content["backbone"]["kwargs"].update({3: 4}), "names that are no text"),
         (lambda content: content["state_dict"].update({3: torch.zeros(1)}), "names that are no text"),
+        (lambda content: content["state_dict"].update({"a\nb\x1b[31m": torch.zeros(1)}), "names that are no text"),
+        (lambda content: content["backbone"].update({"class": "a\nb"}), "names that are no text"),
         (lambda content: content["provenance"].update(seed=[1]), "its seed is list, needed a whole number"),
         (lambda content: content["provenance"].update(seed="1"), "its seed is str, needed a whole number"),
         (lambda content: content.update(state_dict=5), "damaged backbone.pt"),

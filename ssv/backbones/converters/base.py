@@ -92,7 +92,7 @@ def convert_public(
         raise ValueError(f"its tensors ask for {needed} bytes, more than twice its size of {size}")
     converter = next(converter for converter in converters if converter.matches(state))
     backbone, receipt = converter.convert(state)
-    return backbone, receipt._replace(left_out=receipt.left_out + found.beside)
+    return backbone, receipt._replace(left_out=receipt.left_out + found.beside())
 
 
 def _tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
