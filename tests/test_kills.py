@@ -20,6 +20,7 @@ from tests.test_runs import TINY, assert_same, only_run
 pytestmark = [pytest.mark.slow, needs_proc]
 
 SSV = [sys.executable, "-m", "ssv"]
+KILLS = 6
 TWO = ["trainer.devices=2", "trainer.strategy=ddp"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "ssv"]
 MEASURE = [
@@ -83,10 +84,10 @@ def run(cwd, *words, code=0):
         return command.finish(code)
 
 
-def killed_at_random(cwd, words, seconds, kills=6):
+def killed_at_random(cwd, words, seconds):
     """The same command killed at moments of its first ``seconds``, then left alone."""
     draw = random.Random(0)
-    for _ in range(kills):
+    for _ in range(KILLS):
         with Command(cwd, *words) as command:
             time.sleep(draw.uniform(0.2, 1) * seconds)
             command.kill()
@@ -175,7 +176,7 @@ def test_an_evaluation_in_two_processes_killed_at_random_moments_scores_the_same
         (tmp_path / name).mkdir()
     words = [*MEASURE, f"data.root={world}", *TWO, "data.workers=1"]
     run(tmp_path / "whole", *words)
-    killed_at_random(tmp_path / "broken", words, seconds=8, kills=3)
+    killed_at_random(tmp_path / "broken", words, seconds=7)
     rows = [json.loads((only_run(tmp_path / name) / "scores.jsonl").read_text()) for name in ("whole", "broken")]
     assert rows[0]["scores"] == rows[1]["scores"] and rows[0]["weights"] == rows[1]["weights"]
     left = [path.name for path in (tmp_path / "broken").rglob("*") if re.search(r"ssv-job|\.partial|\.tmp$", path.name)]

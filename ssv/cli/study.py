@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def run(config: dict[str, Any]) -> int:
     busy = f"this study is running already, in another process (its files: {folder})"
     with hold(folder / ".lock", busy):
         file, report = outputs / f"study-{config['run']['name']}.json", Refreshed(lambda: rewrite(config, cells))
+        for left in outputs.glob(f".{escape(file.name)}.*.partial"):  # of a killed one
+            left.unlink(missing_ok=True)
         board = Board(console, file, cells, missing, estimate, slots, report)
         code = Queue(missing, launcher(config, folder), slots, folder, board).work()
     if code > 128:

@@ -29,6 +29,7 @@ from ssv.data.readers.base import VideoError
 from ssv.data.readers.probe import probe
 from ssv.data.readers.pyav import PyAVReader
 from ssv.data.sets.folder import folder
+from ssv.locks import hold
 from tests import videos
 
 
@@ -334,6 +335,14 @@ def test_killed_at_any_moment_it_goes_on(made, tmp_path) -> None:
         assert not any(os.fsencode(tmp_path) in words for words in commands), "workers of a killed run go on"
     assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "plain")
+
+
+def test_a_folder_that_is_being_prepared_is_refused(pile, tmp_path, capsys) -> None:
+    place = tmp_path / "out" / run.WORKPLACE
+    place.mkdir(parents=True)
+    with hold(place / ".lock"):
+        assert main(["prepare", str(pile), f"out={tmp_path / 'out'}"]) == 2
+    assert "is being written by another `ssv prepare`; wait for it, or set another out=" in capsys.readouterr().err
 
 
 def test_sizes_are_even_and_never_larger() -> None:

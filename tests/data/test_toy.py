@@ -33,11 +33,15 @@ def files(root):
 
 def test_two_workers_write_the_same_bytes_as_one(world, tmp_path):
     calls = []
+    left = tmp_path / ".twin.unfinished-killed"
+    left.mkdir()
+    (left / ".lock").touch()
     summary = write_world(tmp_path / "twin", size="tiny", workers=2, progress=lambda *done: calls.append(done))
     assert files(tmp_path / "twin") == files(world)
     assert calls[-1] == (45, 45) and [done for done, _ in calls] == list(range(1, 46))
     assert summary.counts == {"classes": 12, "videos": 36, "masked_clips": 3, "process_videos": 6}
     assert summary.contact_sheet.is_file()
+    assert not left.exists(), "its writer was killed"
 
 
 def test_another_seed_gives_other_pictures():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,8 +53,8 @@ def read_journal(path: Path) -> dict[str, Finding]:
 
 
 def rewrite_journal(path: Path, findings: Iterable[Finding]) -> None:
-    """Replaces a journal by one that holds these findings alone; whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Replaces a journal by one that holds these findings alone; whole or not at all. For one process at a time."""
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
             file.writelines(map(as_line, findings))
