@@ -87,7 +87,7 @@ def _entries(
 ) -> list[Entry]:
     """Every known network, the outermost of those that lie in one another."""
     found: list[Entry] = []
-    seen = {id(checkpoint)}  # a dict may hold itself
+    seen = {(id(checkpoint), not asked)}  # a dict may hold itself, and may stand at two places
     level = [Entry("", checkpoint)]
     for _ in range(DEPTH):
         below: list[Entry] = []
@@ -98,9 +98,11 @@ def _entries(
                 continue
             start = f"{place}." if place else ""
             for key, value in node.items():
-                if _is_text(key) and isinstance(value, Mapping) and id(value) not in seen:
-                    seen.add(id(value))
-                    below.append(Entry(start + key, value))
+                if _is_text(key) and isinstance(value, Mapping):
+                    look = (id(value), _within(start + key, asked))
+                    if look not in seen:
+                        seen.add(look)
+                        below.append(Entry(start + key, value))
             groups: dict[str, dict[str, Any]] = {}
             for key, value in values.items():
                 head, dot, rest = key.partition(".")

@@ -141,6 +141,12 @@ def test_many_blocks_without_tensors_are_not_built(network):
         convert_public({**network, **names})
 
 
+def test_one_network_under_two_names_is_one(network):
+    checkpoint = {"model": network, "best": network}
+    for arguments in ({}, {"entry": "model"}, {"entry": "best"}):
+        same(checkpoint, network, **arguments)
+
+
 def test_names_with_control_characters_are_no_names(network):
     for name in ("a\nb", "\x1b[31m"):
         with pytest.raises(ValueError, match=r"networks: model, net;") as caught:

@@ -102,7 +102,7 @@ def test_wrong_weights_file(refusal, tmp_path, world):
     torch.save({"pytorch-lightning_version": "2"}, tmp_path / "last.ckpt")
     (tmp_path / "run").mkdir()
     public = published.weights(families.small_kenshohara_shapes())
-    torch.save({"model": public, "model_ema": public}, tmp_path / "ema.pth")
+    torch.save({"model": public, "model_ema": dict(public)}, tmp_path / "ema.pth")
     torch.save({**public, "conv1.weight": 5}, tmp_path / "int.pth")
     wrong = {
         "ema.pth": "there are several networks: model, model_ema; choose one with entry=model or another",
