@@ -14,6 +14,7 @@ from ssv.cli.errors import UserError, nearest
 from ssv.cli.job import compose
 from ssv.cli.run_folder import LOCK, clash, differences, flat, is_begun, read_status, run_name
 from ssv.cli.scores import config_digest, file_digest
+from ssv.cli.words import readable
 from ssv.locks import is_held
 
 Config = dict[str, Any]
@@ -137,7 +138,7 @@ def swept(line: str) -> Iterator[list[str]]:
     """The jobs of a line, one for each combination of values with commas, in Hydra's own grammar."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    words = shlex.split(line)
+    words = readable(shlex.split(line))
     choices = [
         [f"{word.partition('=')[0]}={value}" for value in override.sweep_string_iterator()]
         if override.is_sweep_override()

@@ -13,10 +13,12 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError, from_hydra
+from ssv.cli.words import check_choices, path_first, readable
 
 Config = dict[str, Any]
 HERE = Path(__file__).resolve().parents[1]
@@ -40,10 +42,11 @@ def run_verb(verb: str, arguments: list[str]) -> int:
         code: int = module.run(yaml.safe_load(Path(arguments[1]).read_text()))
         return code
     first = getattr(module, "FIRST", None)  # the key that the first word may leave out
-    if first and arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
-        arguments = [f"{first}={arguments[0]}", *arguments[1:]]
+    if first:
+        arguments = path_first(arguments, first, module.KEYS)
     flags: dict[str, str] = getattr(module, "FLAGS", {})  # words in dashes that stand for a key
-    arguments = [flags.get(word, word) for word in arguments]
+    arguments = readable([flags.get(word, word) for word in arguments])
+    check_choices(arguments, group_names(), module.KEYS)
     codes: list[int] = []
 
     def task(composed: Any) -> None:
@@ -133,7 +136,7 @@ def known_keys(verb: str, arguments: list[str]) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    groups = [path.name for path in sorted(Path(config_path()).glob("*/"))] if config_path()[:4] != "pkg:" else []
+    groups = group_names()
     choices = [word for word in arguments if word.partition("=")[0] in groups and "," not in word]
     GlobalHydra.instance().clear()
     context = (
@@ -149,6 +152,12 @@ def known_keys(verb: str, arguments: list[str]) -> list[str]:
                 continue
             return [*groups, *dotted(composed)]
     return groups
+
+
+def group_names() -> list[str]:
+    """The groups of ``conf/``."""
+    folder = files("ssv.conf") if config_path().startswith("pkg:") else Path(config_path())
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] not in "._")
 
 
 def dotted(node: Any, prefix: str = "") -> list[str]:
@@ -181,7 +190,7 @@ def compose(verb: str, words: list[str]) -> Config:
     from omegaconf import flag_override, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
-    module = importlib.import_module(f"ssv.cli.{verb}")
+    module, words = importlib.import_module(f"ssv.cli.{verb}"), readable(words)
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().hydra = None
     context = (
@@ -231,6 +240,8 @@ def plain(module: Any, composed: Any, chosen: Any, overrides: list[str]) -> Conf
         raise UserError(mismatch(str(error), choices)) from error
     assert isinstance(config, dict)
     values: Config = {str(key): value for key, value in config.items()}
+    if values.get("tag") is not None:
+        values["tag"] = str(values["tag"])  # tag=12 is a name
     if hasattr(module, "refuse"):
         module.refuse(values, choices)
     check_config(values, allowed=allowed_keys(module, choices))
@@ -246,8 +257,8 @@ def mismatch(text: str, choices: dict[str, Any]) -> str:
     group, _, name = key.partition(".")
     if group not in choices or not taker or taker[1] not in choices:
         return " ".join(text.split())
-    files = sorted((Path(config_path()) / group).glob("*.yaml")) if config_path()[:4] != "pkg:" else []
-    fitting = [file.stem for file in files if re.search(rf"^{name}:", file.read_text(), re.MULTILINE)]
+    presets = sorted((Path(config_path()) / group).glob("*.yaml")) if config_path()[:4] != "pkg:" else []
+    fitting = [file.stem for file in presets if re.search(rf"^{name}:", file.read_text(), re.MULTILINE)]
     others = f"; these have: {', '.join(fitting)}" if fitting else ""
     chosen = f"{group}={choices[group]}"
     return (
