@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssv.cli.errors import UserError, nearest
 from ssv.cli.run_folder import commit, now
+from ssv.files import is_whole_archive, write_json
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -35,7 +36,6 @@ def run(config: dict[str, Any]) -> int:
     import torch
 
     from ssv.cli.build import lightning_trainer, quiet_lightning, require_gpu
-    from ssv.training.recorder import write_json
     from ssv.training.weights import weights_digest
 
     for key, least in WHOLE.items():
@@ -77,9 +77,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: when there is no run, no pretext in it, or a key this version of ssv does not have.
     """
-    import yaml
-
     from ssv.cli.checks import check_node
+    from ssv.cli.stored import read_config as read
 
     if not folder.is_dir():
         others = [path.parent.name for path in folder.parent.glob("*/config.yaml")]
@@ -87,9 +86,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.yaml"
     if not file.exists():
         raise UserError(f"{folder} is no run: it holds no config.yaml")
-    found = yaml.safe_load(file.read_text())
+    found = read(file)
     groups = ("pretext", "backbone", "data", "reader", "optimizer", "schedule")
-    if not isinstance(found, dict) or not all(isinstance(found.get(group), dict) for group in groups):
+    if not all(isinstance(found.get(group), dict) for group in groups):
         raise UserError(f"{folder} was not pretrained by ssv, so there is no pretext to audit")
     for group in groups:
         check_node(found[group], f"{group}.")
@@ -144,6 +143,10 @@ def load_trained(folder: Path, trained_as: dict[str, Any]) -> Pretext:
     file = folder / "checkpoints" / "last.ckpt"
     if not file.exists():
         raise UserError(f"{folder} has no checkpoint yet ({file}); the pretext's head is kept there")
+    if not is_whole_archive(file):
+        raise UserError(
+            f"{file} is damaged; run the command of {folder / 'run.json'} again, which resumes from the checkpoint before it"
+        )
     pretext = build_pretext(trained_as, "replaced")
     try:
         state = read_weights_file(file)["state_dict"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssv.cli import pretrain
 from ssv.cli.errors import UserError
+from ssv.files import write_json
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,6 @@ def run(config: dict[str, Any]) -> int:
     from ssv.cli.build import build_data, quiet_lightning, require_gpu
     from ssv.cli.prepare import processors
     from ssv.data.dataset import VideoDataset
-    from ssv.training.recorder import write_json
     from ssv.training.speed import measure_speed
 
     if not isinstance(config["batches"], int) or config["batches"] < 2:

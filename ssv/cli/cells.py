@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any, NamedTuple
 
 from ssv.cli.errors import UserError, nearest
 from ssv.cli.job import compose
-from ssv.cli.run_folder import LOCK, clash, differences, flat, is_begun, read_status, run_name
+from ssv.cli.run_folder import LOCK, clash, differences, flat, is_begun, is_finished, run_name
 from ssv.cli.scores import config_digest, file_digest
 from ssv.cli.words import readable
+from ssv.files import read_lines
 from ssv.locks import is_held
 
 Config = dict[str, Any]
@@ -58,12 +58,12 @@ class Cell(NamedTuple):
         """
         if self.verb == "pretrain":
             self._refuse_another()
-            return read_status(self.folder).get("state") == "finished" and (self.folder / "backbone.pt").exists()
+            return is_finished(self.folder)
         scores = self.folder / "scores.jsonl"
         if not self.weights.exists() or not scores.exists():
             return False
         wanted = {"config": config_digest(self.config), "file": file_digest(self.weights)}
-        rows = [json.loads(line) for line in scores.read_text().splitlines()]
+        rows, _ = read_lines(scores)
         return any(all(row.get(key) == value for key, value in wanted.items()) for row in rows)
 
     def is_held(self) -> bool:

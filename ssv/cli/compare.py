@@ -24,6 +24,9 @@ def run(config: dict[str, Any]) -> int:
     if not outputs.is_dir():
         raise UserError(f"outputs={outputs} is no folder; runs are looked for in its sub-folders")
     comparison = collect(outputs, patterns)
+    if not comparison.runs and comparison.broken:
+        name, reason = comparison.broken[0]
+        raise UserError(f"no run in {outputs} can be read ({name}: {reason}); run the command of a run again")
     if not comparison.runs:
         raise UserError(f"no run in {outputs} matches {', '.join(patterns)}; `ssv pretrain` makes one")
     print_table(comparison, Console())

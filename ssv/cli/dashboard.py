@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import netrc
 import os
 import secrets
@@ -12,8 +11,9 @@ from typing import Any
 from urllib.parse import urlparse
 
 from ssv.cli.run_folder import is_first_process
+from ssv.files import read_json, write_json
 from ssv.locks import hold
-from ssv.training.recorder import Row, Sink, write_json
+from ssv.training.recorder import Row, Sink
 
 AXES = ("clips_seen", "frames_seen", "hours")
 """What curves are drawn over, the first one unless somebody chooses another: steps of pretexts are not equal."""
@@ -183,9 +183,7 @@ def wandb_id(folder: Path, key: str) -> str:
 
 def read_ids(folder: Path) -> dict[str, str]:
     """All ids kept in a run's folder, ``pretrain`` that of its training."""
-    path = folder / "wandb_ids.json"
-    ids: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    return ids
+    return read_json(folder / "wandb_ids.json")
 
 
 def keep_id(folder: Path, key: str, value: str) -> str:

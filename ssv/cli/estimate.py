@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from ssv.cli.cells import Cell
 from ssv.cli.run_folder import read_status
+from ssv.files import read_json, read_lines
 
 
 class Estimate:
@@ -52,19 +51,18 @@ class Estimate:
         return f"{sum(known) / 1e6:.0f} MB of disk"
 
     def _read(self, folder: Path) -> None:
-        status = read_status(folder)
-        try:
-            run: dict[str, Any] = json.loads((folder / "run.json").read_text())
-            scores = folder / "scores.jsonl"
-            rows = [json.loads(line) for line in scores.read_text().splitlines()] if scores.exists() else []
-        except (OSError, json.JSONDecodeError):
+        status, run = read_status(folder), read_json(folder / "run.json")
+        rows, _ = read_lines(folder / "scores.jsonl")
+        if not run:
             return
         kind = ("pretrain", *(str(run.get(key)) for key in ("pretext", "backbone", "data")))
-        if status.get("state") == "finished" and status.get("step"):
+        if status.get("state") == "finished" and status.get("step") and status.get("hours"):
             self._seconds.setdefault(kind, []).append(status["hours"] * 3600 / status["step"])
             files = [path for path in folder.rglob("*") if path.is_file()]
             self._bytes.setdefault(kind, []).append(sum(path.stat().st_size for path in files))
         for row in rows:
+            if not row.keys() >= {"evaluation", "data", "seconds"}:
+                continue
             self._seconds.setdefault(("evaluate", row["evaluation"], row["data"]), []).append(row["seconds"])
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssv.cli.errors import UserError
-from ssv.cli.run_folder import claim, commit, digest_tag, is_first_process, now, run_name
+from ssv.cli.run_folder import claim, commit, digest_tag, is_first_process, network, now, run_name
+from ssv.files import is_whole_archive, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     from ssv.evaluations.base import Evaluation
 
 RECALIBRATION_BATCHES = 16  # of the training batch size; means of batch norms settle within a few
+<<<<<<< HEAD
 KEYS = {"weights", "entry", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
+=======
+IDENTITY = ("name", "pretext", "backbone", "data", "tag", "seed")  # what a run's weights say of it
+KEYS = {"weights", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
+>>>>>>> 5fb0aa7 (Write every small file of a run, an index and a journal whole, and read damaged ones as missing)
 
 
 def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -29,7 +35,8 @@ def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[st
     chosen = {group: str(choices[group]) for group in ("data", "evaluation")}
     # Only what shapes the random network tells one random run from another.
     shaping = [word for word in overrides if word.lstrip("+~").startswith("backbone.")]
-    return {"backbone": choices.get("backbone"), **chosen, "tag": config["tag"] or digest_tag(shaping)}
+    tag = digest_tag(shaping) if config["tag"] in (None, "") else str(config["tag"])
+    return {"backbone": choices.get("backbone"), **chosen, "tag": tag}
 
 
 def run(config: dict[str, Any]) -> int:
@@ -64,7 +71,7 @@ def measure(config: dict[str, Any]) -> None:
     else:
         file = weights_file(config["weights"])
     backbone, provenance = load(config, file)
-    folder = first_alone(lambda: run_of(file, config))
+    folder = first_alone(lambda: run_of(file, provenance, config))
     configured = config_digest(config)  # before the seed enters
     seed = config["seed"] if config["seed"] is not None else int(provenance.get("seed", 0))
     if "seed" in config["evaluation"]:
@@ -135,7 +142,6 @@ def make_random(config: dict[str, Any], data: VideoDataModule) -> Path:
 
     from ssv.cli.build import build_backbone
     from ssv.evaluations.features import recalibrate
-    from ssv.training.recorder import write_json
     from ssv.training.seeding import derive_seed
     from ssv.training.weights import save_backbone
 
@@ -145,9 +151,11 @@ def make_random(config: dict[str, Any], data: VideoDataModule) -> Path:
     folder = Path(config["outputs"]) / name
     described = {"name": name, **parts, "tag": config["run"]["tag"], "seed": seed}
     file = folder / "backbone.pt"
-    clips = () if file.exists() else data.calibration(seed)  # a data set that is not there leaves no folder behind
+    clips = (
+        () if is_whole_archive(file) else data.calibration(seed)
+    )  # a data set that is not there leaves no folder behind
     with claim(folder, {"backbone": config["backbone"], "seed": seed, "run": described}, wait=True):
-        if not file.exists():
+        if not is_whole_archive(file):
             torch.manual_seed(derive_seed(seed, "weights"))
             backbone = build_backbone(config)
             recalibrate(backbone, clips, RECALIBRATION_BATCHES)
@@ -157,9 +165,20 @@ def make_random(config: dict[str, Any], data: VideoDataModule) -> Path:
     return file
 
 
-def run_of(file: Path, config: dict[str, Any]) -> Path:
-    """The folder of the run that weights belong to; public files get one of their own."""
-    if (file.parent / "run.json").exists():
+def run_of(file: Path, provenance: dict[str, Any], config: dict[str, Any]) -> Path:
+    """The folder of the run that weights belong to; public files get one of their own.
+
+    A ``run.json`` that is damaged is written anew from what the weights say they are.
+    """
+    born = file.parent / "run.json"
+    if born.exists():
+        if not read_json(born):
+            if not provenance.keys() >= {*IDENTITY}:
+                raise UserError(f"{born} is damaged; run the command that made the run again, which writes it anew")
+            made = provenance.get("config", {})
+            known = {**made.get("run", {}), **{key: provenance[key] for key in IDENTITY}}
+            write_json(born, {**known, "command": made.get("command", ""), "network": network(made.get("backbone"))})
+            print(f"{born} was damaged (empty or cut off, as after a power cut) and is written anew", flush=True)
         return file.parent
     entry = config["entry"]
     parts = {"pretext": "public", "backbone": f"{file.stem}-{entry}" if entry else file.stem, "data": "none"}
@@ -258,7 +277,4 @@ def show(config: dict[str, Any], folder: Path, file: Path, row: dict[str, Any], 
 
 def read_identity(folder: Path) -> dict[str, Any]:
     """What ``run.json`` says the run is."""
-    import json
-
-    value: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    return value
+    return read_json(folder / "run.json")

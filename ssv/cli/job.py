@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError, from_hydra
+from ssv.cli.stored import read_config
 from ssv.cli.words import check_choices, path_first, readable
 
 Config = dict[str, Any]
@@ -35,11 +36,9 @@ def run_verb(verb: str, arguments: list[str]) -> int:
     """Run a verb; ``--resolved FILE`` repeats a job from its recorded configuration, without Hydra."""
     module = importlib.import_module(f"ssv.cli.{verb}")
     if arguments[:1] == ["--resolved"]:
-        import yaml
-
         if len(arguments) != 2:
             raise UserError(f"--resolved takes one file, a run's config.yaml; got {len(arguments) - 1} words")
-        code: int = module.run(yaml.safe_load(Path(arguments[1]).read_text()))
+        code: int = module.run(read_config(Path(arguments[1])))
         return code
     first = getattr(module, "FIRST", None)  # the key that the first word may leave out
     if first:

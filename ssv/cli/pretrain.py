@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssv.cli.errors import UserError
-from ssv.cli.run_folder import claim, digest_tag, is_first_process, read_status, run_name, set_state
+from ssv.cli.run_folder import claim, digest_tag, is_finished, is_first_process, read_status, run_name, set_state
+from ssv.files import write_json
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -36,7 +37,7 @@ def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[st
     """What the run is called, and the parts of its name; whether its pretext is told what videos show, if it is."""
     from ssv.cli.checks import target_of
 
-    tag = config["tag"] or digest_tag(overrides)
+    tag = digest_tag(overrides) if config["tag"] in (None, "") else str(config["tag"])
     parts = {group: str(choices[group]) for group in ("pretext", "backbone", "data")}
     name = run_name(*parts.values(), tag, seed=config["seed"])
     pretext = target_of(config, "pretext")  # a class, or a function that makes one
@@ -64,12 +65,11 @@ def run(config: dict[str, Any]) -> int:
 
     name = config["run"]["name"]
     folder = Path(config["outputs"]) / name
-    if read_status(folder).get("state") != "finished":
+    if not is_finished(folder):
         require_gpu(config["trainer"])
-    with claim(folder, config) as state:
-        if state == "finished":
-            done = read_status(folder)
-            print(f"{name}: finished already ({done['steps']} steps); {folder / 'backbone.pt'} holds its weights")
+    with claim(folder, config):
+        if is_finished(folder):
+            print(f"{name}: finished already ({config['steps']} steps); {folder / 'backbone.pt'} holds its weights")
             return 0
         from ssv.cli.processes import repeatable
         from ssv.training.checkpoints import Interrupted
@@ -117,9 +117,10 @@ def train(config: dict[str, Any], folder: Path) -> None:
 
     from ssv.cli.build import build_backbone, build_data, instantiate_plain, quiet_lightning
     from ssv.cli.dashboard import open_dashboard
+    from ssv.training.checkpoints import choose_checkpoint
     from ssv.training.pretrain_module import PretrainModule
     from ssv.training.recompute import recompute
-    from ssv.training.recorder import Recorder, write_json
+    from ssv.training.recorder import Recorder
     from ssv.training.seeding import derive_seed
 
     quiet_lightning()
@@ -144,12 +145,15 @@ def train(config: dict[str, Any], folder: Path) -> None:
     try:
         recorder = Recorder(folder, dashboard.sinks, every=config["log_every"], steps=steps)
         trainer = build_trainer(config, folder, make_callbacks(config, folder, backbone, data, recorder))
-        last = folder / "checkpoints" / "last.ckpt"
-        if last.exists():
+        last, damaged = choose_checkpoint(folder / "checkpoints")
+        if damaged:
+            then = f"the run resumes from {last}" if last else "the run starts again from its first step"
+            say(f"{name}: damaged: {', '.join(map(str, damaged))}; {then}")
+        if last:
             tell_resumed(name, read_status(folder), trainer.world_size)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
-            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last else None, weights_only=True)
         show_weights(dashboard, config, folder / "backbone.pt", backbone)
     finally:
         dashboard.summarise({"data/broken_videos": len(data.broken), "data/lost_samples": data.lost})

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError
+from ssv.cli.stored import as_yaml
+from ssv.files import write_text
 from ssv.lifetime import PARENT
 from ssv.scratch import scratch
 
@@ -56,7 +58,6 @@ def together(verb: str, config: dict[str, Any]) -> Iterator[None]:
         UserError: for a strategy whose processes are no repetition of the command line.
     """
     import torch.distributed as dist
-    import yaml
     from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
     from ssv.cli.build import lightning_trainer
@@ -73,7 +74,7 @@ def together(verb: str, config: dict[str, Any]) -> Iterator[None]:
         )
     with scratch("ssv-job-") as folder:
         file = folder / "config.yaml"
-        file.write_text(yaml.safe_dump(config))
+        write_text(file, as_yaml(config))
         with repeatable(verb, file):
             launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
             yield

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError
+from ssv.cli.stored import as_yaml, read_config
+from ssv.files import is_whole_archive, read_json, write_json, write_text
 from ssv.locks import hold
-from ssv.training.recorder import write_json
 
 # Where and how fast a run happens is not part of what it is.
 MACHINE = {
@@ -34,7 +35,7 @@ MACHINE = {
     "data.workers",
 }
 LOCK = ".lock"
-PARTIAL = re.compile(r"\.(?!wandb_ids|audit).+\.\d+\.(partial|tmp)")
+PARTIAL = re.compile(r"\.(?!wandb_ids|audit|scores).+\.\d+\.(partial|tmp)")
 """Unfinished files of a run, named by the process that writes them; evaluations and audits may be at it meanwhile."""
 NAMED = {"pretext", "backbone", "data", "seed", "tag", "weights", "evaluation"}
 
@@ -90,8 +91,6 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
         UserError: when the folder holds another configuration.
         Busy: when another process is at it.
     """
-    import yaml
-
     if not is_first_process():
         yield read_status(folder).get("state", "new")
         return
@@ -99,6 +98,7 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
     busy = f"{folder} is being worked on by another process; wait for it, or set another tag="
     with hold(folder / LOCK, busy, wait=wait):
         remove_partial(folder)
+        tell_damaged(folder)
         changed = clash(folder, config)
         if changed and is_begun(folder):
             raise UserError(
@@ -108,10 +108,8 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
         if changed:  # a try that failed before its first step does not stand in the way of the next
             for name in ("run.json", "status.json"):
                 (folder / name).unlink(missing_ok=True)
-        partial = folder / ".config.yaml.partial"
-        partial.write_text(yaml.safe_dump(config, sort_keys=False))
-        partial.replace(folder / "config.yaml")
-        if not (folder / "run.json").exists():
+        write_text(folder / "config.yaml", as_yaml(config))
+        if not read_json(folder / "run.json"):
             birth = {"command": config.get("command", ""), "commit": commit(), "versions": versions(), "created": now()}
             birth["network"] = network(config.get("backbone"))
             write_json(folder / "run.json", {**config["run"], **birth})
@@ -126,11 +124,35 @@ def remove_partial(folder: Path) -> None:
 
 
 def clash(folder: Path, config: dict[str, Any]) -> list[str]:
-    """What makes the run in a folder another than that of ``config``, as ``differences`` says it."""
-    import yaml
+    """What makes the run in a folder another than that of ``config``, as ``differences`` says it.
 
-    recorded = folder / "config.yaml"
-    return differences(yaml.safe_load(recorded.read_text()), config) if recorded.exists() else []
+    Nothing where its configuration is missing or damaged: the name, which the configuration makes, is the same.
+    """
+    try:
+        return differences(read_config(folder / "config.yaml"), config)
+    except UserError:
+        return []
+
+
+def tell_damaged(folder: Path) -> None:
+    """Print one line about the files of a run that are there and cannot be read: they are written anew."""
+
+    def is_damaged(name: str) -> bool:
+        if name != "config.yaml":
+            return not read_json(folder / name)
+        try:
+            return not read_config(folder / name)
+        except UserError:
+            return True
+
+    names = [
+        name for name in ("config.yaml", "run.json", "status.json") if (folder / name).exists() and is_damaged(name)
+    ]
+    if names:
+        print(
+            f"{folder}: {', '.join(names)} damaged (empty or cut off, as after a power cut); the run continues without",
+            flush=True,
+        )
 
 
 def is_begun(folder: Path) -> bool:
@@ -146,10 +168,18 @@ def network(backbone: dict[str, Any] | None) -> str:
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """``status.json`` of a run, empty where there is none."""
-    path = folder / "status.json"
-    value: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return value
+    """``status.json`` of a run, empty where there is none or it is damaged."""
+    return read_json(folder / "status.json")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has ended and its weights are there, whole; its checkpoint may be gone, but not damaged."""
+    last = folder / "checkpoints" / "last.ckpt"
+    return (
+        read_status(folder).get("state") == "finished"
+        and is_whole_archive(folder / "backbone.pt")
+        and (not last.exists() or is_whole_archive(last))
+    )
 
 
 def set_state(folder: Path, state: str, message: str) -> None:

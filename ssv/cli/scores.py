@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssv.cli.run_folder import MACHINE, flat
+from ssv.files import read_lines, replacing, write_text
 from ssv.locks import hold
 
 KEY = ("weights", "weights_file", "evaluation", "data", "protocol", "seed")
@@ -20,22 +21,24 @@ KEY = ("weights", "weights_file", "evaluation", "data", "protocol", "seed")
 def put_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row, in place of one with the same key (weights digest and file, evaluation, data, protocol, seed).
 
-    The file is replaced as a whole under a lock: a reader sees the old rows or the new ones.
+    The file is replaced as a whole under a lock: a reader sees the old rows or the new ones. Lines that hold no row are
+    moved to ``scores.jsonl.damaged``, and one line says so.
     """
     with hold(path.with_name(".scores.lock"), wait=True):
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        kept = [old for old in rows if any(old[key] != row[key] for key in KEY)]
-        partial = path.with_name(".scores.jsonl.partial")
-        partial.write_text("".join(json.dumps(value) + "\n" for value in [*kept, row]))
-        partial.replace(path)
+        rows, damaged = read_lines(path)
+        if damaged:
+            aside = path.with_name(f"{path.name}.damaged")
+            with aside.open("a", encoding="utf-8") as file:
+                file.writelines(line + "\n" for line in damaged)
+            print(f"{path}: {len(damaged)} damaged line{'s' * (len(damaged) > 1)} moved to {aside}", flush=True)
+        kept = [old for old in rows if any(old.get(key) != row[key] for key in KEY)]
+        write_text(path, "".join(json.dumps(value) + "\n" for value in [*kept, row]))
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an ``.npz`` atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.npz")
-    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def config_digest(config: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ from ssv.cli.cells import Cell, plan, quoted
 from ssv.cli.errors import UserError, one_line
 from ssv.cli.estimate import Estimate
 from ssv.cli.slots import POLL_SECONDS, Job, Launcher, Process, cluster
+from ssv.cli.stored import as_yaml
+from ssv.files import write_json, write_text
 from ssv.locks import hold
 
 FIRST = "study"
@@ -159,8 +161,6 @@ class Board:
 
     def write(self) -> None:
         """``study-NAME.json``: every cell, its state and the command that repeats it."""
-        from ssv.training.recorder import write_json
-
         cells = [
             {
                 "cell": cell.name,
@@ -260,10 +260,8 @@ class Queue:
 
     def begin(self, cell: Cell) -> Job:
         """Start a cell; its configuration goes through a file, as Hydra has already composed it."""
-        import yaml
-
         file = self.log(cell).with_suffix(".yaml")
-        file.write_text(yaml.safe_dump(cell.config, sort_keys=False))
+        write_text(file, as_yaml(cell.config))
         return self.start(cell.verb, file, self.log(cell))
 
     def log(self, cell: Cell) -> Path:

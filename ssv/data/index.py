@@ -19,6 +19,7 @@ import numpy as np
 
 from ssv.data.grids import ROW, Grid, pack, unpack
 from ssv.data.sets.lookup import INDEX_FOLDER
+from ssv.files import replacing, sync_folder, write_text
 
 NAME = INDEX_FOLDER
 VERSION = 1
@@ -226,12 +227,13 @@ def _commit(folder: Path, tables: Mapping[str, np.ndarray], reasons: str, meta: 
     try:
         new.chmod(0o777 & ~_umask())  # mkdtemp keeps everybody else out
         for name, table in tables.items():
-            np.save(new / f"{name}.npy", table)
-        (new / "reasons.jsonl").write_text(reasons)
+            with replacing(new / f"{name}.npy") as file:
+                np.save(file, table)
+        write_text(new / "reasons.jsonl", reasons)
         text = json.dumps({"version": VERSION, **meta, "videos": len(tables["videos"]), "tables": new.name}, indent=1)
-        partial = new / "meta.json"
-        partial.write_text(text)
-        partial.replace(folder / "meta.json")
+        write_text(new / "meta.json", text)
+        (new / "meta.json").replace(folder / "meta.json")
+        sync_folder(folder)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise

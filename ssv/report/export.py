@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from ssv.files import write_text
 from ssv.report.comparison import Arm, Column, Comparison
-from ssv.report.files import write_text
 from ssv.report.matrix import chance_line
 from ssv.report.runs import Row, Run
 from ssv.report.words import NOTHING, Scale, reading, strengths

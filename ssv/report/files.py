@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,11 +70,3 @@ def inside(folder: Path, name: object) -> Path | None:
         return None
     path = folder / name
     return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all; its folder is made if missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -7,11 +7,11 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from ssv.files import write_text
 from ssv.report.blocks import Keyed, section, small, table
 from ssv.report.charts import pretext_panels, probe_curves, score_chart
 from ssv.report.classes import heat_maps
 from ssv.report.comparison import REFERENCES, Arm, Column, Comparison
-from ssv.report.files import write_text
 from ssv.report.health import audits, vital_signs
 from ssv.report.matrix import chance_line, matrices
 from ssv.report.media import Sample, gallery, samples

@@ -8,8 +8,8 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from ssv.files import write_text
 from ssv.report.blocks import section, small, table
-from ssv.report.files import write_text
 from ssv.report.page import STYLE
 from ssv.report.pile_words import Pile, amounts, clips, digits, next_commands, number, prediction, printable, remarks
 from ssv.report.svg import Drawing, axis

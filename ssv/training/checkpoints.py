@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from ssv.files import is_whole_archive, replacing
 from ssv.training.steps import ends_step
 
 
@@ -37,16 +38,10 @@ def save_atomically(value: object, path: Path) -> None:
     Raises:
         SaveError: when the disk is full or not writable; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with replacing(path) as file:
             torch.save(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        partial.unlink(missing_ok=True)
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = (cause.strerror or str(cause)) if isinstance(cause, OSError) else str(cause).splitlines()[0]
         raise SaveError(
@@ -61,12 +56,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``path``, keeping what stood there under ``previous.ckpt``."""
         target = Path(path)
         spare = target.with_name(".spare.partial")
-        if target.exists():
+        if is_whole_archive(target):
             spare.unlink(missing_ok=True)
             os.link(target, spare)
         save_atomically(checkpoint, target)
         if spare.exists():
             spare.replace(target.with_name("previous.ckpt"))
+
+
+def choose_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The newest checkpoint of a run that is whole, None if there is none, and those that are damaged."""
+    damaged: list[Path] = []
+    for path in (folder / "last.ckpt", folder / "previous.ckpt"):
+        if is_whole_archive(path):
+            return path, damaged
+        if path.exists():
+            damaged.append(path)
+    return None, damaged
 
 
 class Checkpoints(pl.Callback):

@@ -21,6 +21,7 @@ class ExportBackbone(pl.Callback):
     def __init__(self, folder: Path, backbone: Backbone, provenance: dict[str, Any], recorder: Recorder) -> None:
         self.folder, self.backbone, self.provenance, self.recorder = folder, backbone, provenance, recorder
         self.best = float("-inf")
+        self._is_exported = False
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -42,6 +43,12 @@ class ExportBackbone(pl.Callback):
         if trainer.is_global_zero:
             self.write(trainer, "backbone.pt", {})
             self.recorder.status(trainer, "finished")
+        self._is_exported = True
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The same for a run that resumed with no step left: one that has lost its status or its weights."""
+        if not self._is_exported:
+            self.on_train_end(trainer, module)
 
     def write(self, trainer: pl.Trainer, name: str, extra: dict[str, Any]) -> None:
         """Save with where the weights come from."""

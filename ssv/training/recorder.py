@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from ssv.files import read_lines, write_json, write_text
 from ssv.training.steps import due
 from ssv.types import Clips
 
@@ -36,26 +36,9 @@ class MetricsFile:
 
     def rewind(self, step: int) -> None:
         """Forget rows after ``step``: the run goes on from there and will write them again."""
-        if not self.path.exists():
-            return
-        kept = []
-        for line in self.path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:  # the half line of a killed process
-                continue
-            if row.get("step", 0) <= step:
-                kept.append(line + "\n")
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        partial.replace(self.path)
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a small JSON file atomically."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    partial.replace(path)
+        if self.path.exists():
+            rows, _ = read_lines(self.path)  # a line that is damaged was cut off by a kill, or by a power cut
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows if row.get("step", 0) <= step))
 
 
 class Recorder(pl.Callback):

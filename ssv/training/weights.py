@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from ssv.backbones.base import Backbone
 from ssv.backbones.converters.base import Receipt, convert_public
 from ssv.backbones.outline import volume
 from ssv.backbones.rebuild import refit
+from ssv.files import write_bytes
 from ssv.training.weights_file import read_weights_file
 
 FILE = "backbone.pt"
@@ -56,19 +56,11 @@ def save_backbone(path: str | Path, backbone: Backbone, provenance: Mapping[str,
     }
     buffer = io.BytesIO()  # torch reports a full disk in words of its own; a plain file says OSError
     torch.save(content, buffer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_bytes(path, buffer.getbuffer())
     except OSError as error:
         kept = "; the file before is kept" if path.exists() else ""
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}{kept}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_backbone(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssv.data.preparing.packets import PACKET
+from ssv.files import replacing
 
 
 class Done(NamedTuple):
@@ -40,7 +41,8 @@ class Done(NamedTuple):
 class Journal:
     """A file of lines, the first with the settings; only ever appended to until ``sort``. For one process at a time.
 
-    A line that was being written when the process was killed is dropped when the journal is opened again.
+    A line that was being written when the process was killed, or the power was cut, is dropped with all that follow it
+    when the journal is opened again: those files are prepared once more.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -89,20 +91,13 @@ class Journal:
 
     def sort(self) -> None:
         """Writes it anew in the order of the paths: the same files make the same journal, whoever was first."""
-        new = self._path.with_suffix(".new")
         self._file.seek(0)
-        try:
-            with open(new, "wb") as file:
+        with replacing(self._path) as file:
+            file.write(self._file.readline())
+            for path in self.paths():
+                self._file.seek(self._places[path])
+                self._places[path] = file.tell()
                 file.write(self._file.readline())
-                for path in self.paths():
-                    self._file.seek(self._places[path])
-                    self._places[path] = file.tell()
-                    file.write(self._file.readline())
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-        finally:
-            new.unlink(missing_ok=True)
         self._file.close()
         self._file = open(self._path, "a+b")  # noqa: SIM115 - as above
 
@@ -111,9 +106,12 @@ class Journal:
         self._file.seek(0)
         settings, end = None, 0
         for line in self._file:
-            if not line.endswith(b"\n"):
+            try:
+                found = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:  # zero bytes or half a line: a power cut
+                found = None
+            if found is None:
                 break
-            found = json.loads(line)
             if settings is None:
                 settings = found["settings"]
             else:

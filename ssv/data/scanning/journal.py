@@ -13,6 +13,7 @@ import numpy as np
 
 from ssv.data.grids import NOTHING, Grid
 from ssv.data.scanning.examine import Contents, Finding
+from ssv.files import replacing
 
 NAME = "scan.jsonl"
 VERSION = 2
@@ -54,13 +55,10 @@ def read_journal(path: Path) -> dict[str, Finding]:
 
 def rewrite_journal(path: Path, findings: Iterable[Finding]) -> None:
     """Replaces a journal by one that holds these findings alone; whole or not at all. For one process at a time."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(map(as_line, findings))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.writelines(as_line(finding).encode() for finding in findings)
 
 
 def as_line(finding: Finding) -> str:

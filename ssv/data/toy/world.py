@@ -20,6 +20,7 @@ from ssv.data.toy.files import write_jpeg, write_lines, write_table, write_video
 from ssv.data.toy.readme import README
 from ssv.data.toy.scene import POINTS
 from ssv.data.toy.sheet import contact_sheet
+from ssv.files import read_json
 from ssv.lifetime import end_with_creator
 from ssv.scratch import LOCK, scratch
 
@@ -117,8 +118,10 @@ def _found(root: Path, wanted: World) -> dict[str, int] | None:
         return None
     if not (root / "world.json").is_file():
         raise ValueError(f"{root} exists and is no toy world; name another folder or remove it")
-    found = json.loads((root / "world.json").read_text())
-    counts: dict[str, int] = found.pop("counts")
+    found = read_json(root / "world.json")
+    if not found:
+        raise ValueError(f"{root / 'world.json'} is damaged; remove the folder {root}, and it is written again")
+    counts: dict[str, int] = found.pop("counts", {})
     if found != wanted:
         raise ValueError(
             f"{root} holds a toy world with {_words(found)}, not {_words(wanted)}; name another folder or remove it"

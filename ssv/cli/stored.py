@@ -1,0 +1,42 @@
+"""The configuration that a run keeps, ``config.yaml``: written whole, and not taken for whole where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ssv.cli.errors import UserError
+
+END = "...\n"  # YAML's mark for the end of a document: a file without it was cut off
+
+
+def as_yaml(config: dict[str, Any]) -> str:
+    """A configuration as text, with a mark at its end."""
+    import yaml
+
+    text: str = yaml.safe_dump(config, sort_keys=False, explicit_end=True)
+    return text
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The configuration in a file that ssv has written.
+
+    Raises:
+        UserError: when there is no such file, or it is damaged.
+    """
+    import yaml
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise UserError(f"{file}: no such file; give the config.yaml of a run") from None
+    except (ValueError, RecursionError, yaml.YAMLError):
+        text, found = "", None
+    # Files from before there was a mark end in what the run is called.
+    if not isinstance(found, dict) or not (text.endswith(END) or "seed" in (found.get("run") or ())):
+        raise UserError(
+            f"{file} is damaged (empty or cut off, as after a power cut); run the command that made the run again, which "
+            "writes it anew"
+        )
+    return {str(key): value for key, value in found.items()}
