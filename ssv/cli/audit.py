@@ -22,7 +22,8 @@ FIRST = "run"  # `ssv audit FOLDER` is short for `ssv audit run=FOLDER`
 KEYS = {
     "run", "only", "steps", "seed", "videos", "looks", "other", "batch_size", "root", "workers", "threads", "audits",
 }  # fmt: skip
-WHOLE = {"steps": 0, "seed": 0, "videos": 1, "looks": 1}
+WHOLE = {"steps": 0, "seed": 0, "videos": 1, "looks": 1, "threads": 1, "batch_size": 1, "workers": 0}
+OPTIONAL = ("threads", "batch_size", "workers")
 FOLDER = {"_target_": "ssv.data.sets.folder.folder", "_partial_": True}
 
 
@@ -36,11 +37,10 @@ def run(config: dict[str, Any]) -> int:
     import torch
 
     from ssv.cli.build import lightning_trainer, quiet_lightning, require_gpu
+    from ssv.cli.checks import check_whole
     from ssv.training.weights import weights_digest
 
-    for key, least in WHOLE.items():
-        if not isinstance(config[key], int) or config[key] < least:
-            raise UserError(f"{key} takes a whole number of at least {least}, got {config[key]!r}")
+    check_whole(config, WHOLE, OPTIONAL)
     require_gpu(config["trainer"])
     folder = Path(config["run"])
     trained_as = read_config(folder)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssv.cli import pretrain
-from ssv.cli.errors import UserError
 from ssv.files import write_json
 
 if TYPE_CHECKING:
@@ -29,12 +28,12 @@ def run(config: dict[str, Any]) -> int:
     from rich.progress import Progress
 
     from ssv.cli.build import build_data, quiet_lightning, require_gpu
+    from ssv.cli.checks import check_whole
     from ssv.cli.prepare import processors
     from ssv.data.dataset import VideoDataset
     from ssv.training.speed import measure_speed
 
-    if not isinstance(config["batches"], int) or config["batches"] < 2:
-        raise UserError(f"batches takes a whole number of at least 2, got {config['batches']!r}")
+    check_whole(config, {"batches": 2, "threads": 1}, optional=("threads",))
     if config["step"]:
         require_gpu(config["trainer"])
     quiet_lightning()

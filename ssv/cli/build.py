@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from ssv.backbones.base import Backbone
     from ssv.data.datamodule import VideoDataModule
+    from ssv.training.pretrain_module import MakeOptimizer
 
 
 def instantiate_plain(node: dict[str, Any]) -> Any:
@@ -56,11 +58,35 @@ def lightning_trainer(trainer: dict[str, Any], **options: Any) -> pl.Trainer:
     """
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    clip, each = trainer.get("gradient_clip_val"), trainer.get("accumulate_grad_batches", 1)
+    if clip is not None and not 0 <= clip < float("inf"):
+        raise UserError(f"trainer.gradient_clip_val is a finite number of at least 0, got {clip}")
+    if each < 1:
+        raise UserError(f"trainer.accumulate_grad_batches takes a whole number of at least 1, got {each}")
     try:
         built: pl.Trainer = instantiate_plain(trainer)(**options)
     except (MisconfigurationException, ValueError) as error:
         raise UserError(f"trainer: Lightning says {' '.join(str(error).split())}") from error
     return built
+
+
+def build_optimizer(optimizer: dict[str, Any]) -> MakeOptimizer:
+    """What makes an optimizer of the group ``optimizer``, once it has shown with one number that its settings are right.
+
+    Raises:
+        UserError: when torch refuses them, or one is not finite.
+    """
+    import torch
+
+    make: MakeOptimizer = instantiate_plain(optimizer)
+    try:
+        made = make([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+    except (ValueError, TypeError) as error:
+        raise UserError(f"optimizer: torch says {' '.join(str(error).split())}") from error
+    for key, value in made.defaults.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"optimizer.{key} is a finite number, got {value}")
+    return make
 
 
 def build_backbone(config: dict[str, Any]) -> Backbone:

@@ -1,20 +1,22 @@
-"""Refuses keys that nothing reads: Hydra accepts any ``+typo=1`` and any misspelt key of an experiment file."""
+"""Refuses keys that nothing reads and values of the wrong kind: Hydra accepts any ``+typo=1`` and any ``lr=abc``."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ssv.cli.errors import UserError, nearest, unknown_key
 
 
 def check_config(config: dict[str, Any], allowed: set[str]) -> None:
-    """Top-level keys must be known, and every ``_target_`` must take the keys beside it.
+    """Top-level keys must be known, and every ``_target_`` must take the keys beside it, with values of their kind.
 
     Raises:
-        UserError: naming the key and the nearest one that exists.
+        UserError: naming the key and the nearest one that exists, or what it takes.
     """
     for key in config:
         if key not in allowed:
@@ -23,20 +25,82 @@ def check_config(config: dict[str, Any], allowed: set[str]) -> None:
 
 
 def check_node(node: Any, prefix: str) -> None:
-    """Walk a configuration and compare keys with signatures."""
+    """Walk a configuration and compare keys and values with signatures; NaN is no value of anything."""
     if isinstance(node, list):
         for item in node:
             check_node(item, prefix)
+    if isinstance(node, float) and math.isnan(node):
+        raise UserError(f"{prefix.rstrip('.')} is no number, got nan")
     if not isinstance(node, dict):
         return
     if "_target_" in node:
-        parameters = inspect.signature(locate(node["_target_"], prefix)).parameters
+        target = locate(node["_target_"], prefix)
+        parameters, kinds = inspect.signature(target).parameters, annotated(target)
         takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-        for key in node:
+        for key, value in node.items():
             if not key.startswith("_") and key not in parameters and not takes_any:
                 raise UserError(unknown_key(f"{prefix}{key}", [f"{prefix}{name}" for name in parameters]))
+            if key in kinds and value is not parameters[key].default and not fits(value, kinds[key]):
+                raise UserError(f"{prefix}{key} takes {in_words(kinds[key])}, got {value!r}{infinite(value)}")
     for key, value in node.items():
         check_node(value, f"{prefix}{key}.")
+
+
+SEQUENCES = (list, tuple, Sequence)
+PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+def annotated(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotated types of what a class or a function takes; empty where they cannot be found out."""
+    try:
+        return get_type_hints(getattr(target, "__init__") if isinstance(target, type) else target)  # noqa: B009 - mypy
+    except Exception:  # a name that is imported for type checkers alone, for one
+        return {}
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value is one of an annotated type; True where the type says nothing about plain values."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(fits(value, one) for one in get_args(kind))
+    if get_origin(kind) in SEQUENCES:
+        items = [one for one in get_args(kind) if one is not Ellipsis]
+        is_list = isinstance(value, list) and all(any(fits(item, one) for one in items) for item in value)
+        return is_list or isinstance(value, dict)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if is_tensor(kind):
+        return False
+    return kind not in PLAIN or isinstance(value, (dict, kind))
+
+
+def in_words(kind: Any) -> str:
+    """The plain values of an annotated type, for a message."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return " or ".join(dict.fromkeys(PLAIN.get(one, "a list") for one in kinds if not is_tensor(one)))
+
+
+def is_tensor(kind: Any) -> bool:
+    """Whether a type is torch's Tensor, which optimizers take in place of numbers and no file holds."""
+    return getattr(kind, "__name__", "") == "Tensor"
+
+
+def infinite(value: Any) -> str:
+    """How a command line spells infinity, for those who wrote it as a file does."""
+    return "; on a command line infinity is inf" if value in (".inf", "-.inf") else ""
+
+
+def check_whole(config: dict[str, Any], least: Mapping[str, int], optional: Collection[str] = ()) -> None:
+    """Keys of a verb that take whole numbers from ``least`` on; the ``optional`` ones may be null.
+
+    Raises:
+        UserError: naming the key and what it takes.
+    """
+    for key, lowest in least.items():
+        value = config[key]
+        if not (value is None and key in optional) and not (fits(value, int) and value >= lowest):
+            raise UserError(f"{key} takes a whole number of at least {lowest}, got {value!r}")
 
 
 def target_of(config: dict[str, Any], group: str) -> Callable[..., Any]:

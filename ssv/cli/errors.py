@@ -71,7 +71,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     from ssv.data.readers.base import VideoError
     from ssv.locks import Busy
     from ssv.training.checkpoints import SaveError
-    from ssv.training.recorder import Diverged
+    from ssv.training.finite import Diverged
 
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return explain(error.__cause__) or (one_line(error), 2)

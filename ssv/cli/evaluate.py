@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from ssv.evaluations.base import Evaluation
 
 RECALIBRATION_BATCHES = 16  # of the training batch size; means of batch norms settle within a few
-<<<<<<< HEAD
-KEYS = {"weights", "entry", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
-=======
 IDENTITY = ("name", "pretext", "backbone", "data", "tag", "seed")  # what a run's weights say of it
-KEYS = {"weights", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
->>>>>>> 5fb0aa7 (Write every small file of a run, an index and a journal whole, and read damaged ones as missing)
+KEYS = {"weights", "entry", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
 
 
 def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -42,8 +38,12 @@ def identity(config: dict[str, Any], choices: dict[str, Any], overrides: list[st
 def run(config: dict[str, Any]) -> int:
     """Load, measure, write the row; in all processes of the trainer, of which the first one writes."""
     from ssv.cli.build import quiet_lightning, require_gpu
+    from ssv.cli.checks import check_whole
     from ssv.cli.processes import together
 
+    check_whole(config, {"seed": 0, "threads": 1}, optional=("seed", "threads"))
+    if not isinstance(config["inflate"], bool):
+        raise UserError(f"inflate is true or false, got {config['inflate']!r}")
     require_gpu(config["trainer"])
     quiet_lightning()
     if config["weights"] == "random" and not config.get("backbone"):

@@ -30,6 +30,7 @@ KEYS = {
 
 WHOLE = {
     "steps": 1, "seed": 0, "log_every": 1, "checkpoint_every": 1, "held_out_every": 0, "probe_every": 0, "probe_videos": 2,
+    "threads": 1,
 }  # fmt: skip
 
 
@@ -58,10 +59,12 @@ def refuse(config: dict[str, Any], choices: dict[str, Any]) -> None:
 
 def run(config: dict[str, Any]) -> int:
     """Train, resume, or say that it is done; returns the exit code."""
-    for key, least in WHOLE.items():
-        if not isinstance(config[key], int) or config[key] < least:
-            raise UserError(f"{key} takes a whole number of at least {least}, got {config[key]!r}")
     from ssv.cli.build import require_gpu
+    from ssv.cli.checks import check_whole
+
+    check_whole(config, WHOLE, optional=("threads",))
+    if not isinstance(config["activation_checkpointing"], bool):
+        raise UserError(f"activation_checkpointing is true or false, got {config['activation_checkpointing']!r}")
 
     name = config["run"]["name"]
     folder = Path(config["outputs"]) / name
@@ -115,7 +118,7 @@ def train(config: dict[str, Any], folder: Path) -> None:
     """Build everything from plain values, and fit."""
     import torch
 
-    from ssv.cli.build import build_backbone, build_data, instantiate_plain, quiet_lightning
+    from ssv.cli.build import build_backbone, build_data, build_optimizer, instantiate_plain, quiet_lightning
     from ssv.cli.dashboard import open_dashboard
     from ssv.training.checkpoints import choose_checkpoint
     from ssv.training.pretrain_module import PretrainModule
@@ -127,6 +130,7 @@ def train(config: dict[str, Any], folder: Path) -> None:
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     name, steps = config["run"]["name"], config["steps"]
+    optimizer = build_optimizer(config["optimizer"])
     data = build_data(config)
     data.setup("fit")
     summary = data.summary()
@@ -138,9 +142,7 @@ def train(config: dict[str, Any], folder: Path) -> None:
     if config["activation_checkpointing"]:
         recompute(backbone)
     pretext = instantiate_plain(config["pretext"])(backbone)
-    module = PretrainModule(
-        pretext, instantiate_plain(config["optimizer"]), instantiate_plain(config["schedule"]), steps=steps
-    )
+    module = PretrainModule(pretext, optimizer, instantiate_plain(config["schedule"]), steps=steps)
     dashboard = open_dashboard(config, folder, job_type="pretrain")
     try:
         recorder = Recorder(folder, dashboard.sinks, every=config["log_every"], steps=steps)

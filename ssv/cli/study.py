@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.cells import Cell, plan, quoted
+from ssv.cli.checks import check_whole
 from ssv.cli.errors import UserError, one_line
 from ssv.cli.estimate import Estimate
 from ssv.cli.slots import POLL_SECONDS, Job, Launcher, Process, cluster
@@ -43,9 +44,7 @@ def run(config: dict[str, Any]) -> int:
     """Plan, say what is to be done, do it, and compare; returns the exit code."""
     from rich.console import Console
 
-    for key, least in (("slots", 1), ("threads", 1)):
-        if config[key] is not None and (not isinstance(config[key], int) or config[key] < least):
-            raise UserError(f"{key} takes a whole number of at least {least}, got {config[key]!r}")
+    check_whole(config, {"slots": 1, "threads": 1}, optional=("slots", "threads"))
     outputs, console = Path(config["outputs"]), Console(highlight=False)
     folder = outputs / ".study" / config["run"]["name"]
     slots = config["slots"] or max(1, (os.cpu_count() or 1) // (config["threads"] or os.cpu_count() or 1))

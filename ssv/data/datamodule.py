@@ -80,6 +80,13 @@ class VideoDataModule(pl.LightningDataModule):
         super().__init__()
         if not 0 <= held_out < 1:
             raise ValueError(f"data.held_out is a share of the training groups, 0 <= share < 1, got {held_out}")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("workers", workers, 0),
+            ("max_broken", max_broken, 0),
+        ):
+            if value < least:
+                raise ValueError(f"data.{name} must be at least {least}, got {value}")
         self.root = root
         self.batch_size = batch_size
         self.workers = workers

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ssv.files import is_whole_archive, replacing
+from ssv.training.finite import require_finite
 from ssv.training.steps import ends_step
 
 
@@ -76,7 +77,7 @@ def choose_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
 
 
 class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` every ``every`` steps and when one of ``signals`` asks the run to stop.
+    """Saves ``last.ckpt`` every ``every`` steps and when one of ``signals`` asks the run to stop, finite weights alone.
 
     Not Lightning's ModelCheckpoint: that one saves on any exception, also in the middle of a step when the
     statistics of batch norms have moved and the weights have not, which would break bit-exact resume.
@@ -120,10 +121,14 @@ class Checkpoints(pl.Callback):
         if trainer.world_size > 1:
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop or trainer.global_step % self.every == 0:
-            trainer.save_checkpoint(self.path)
+            self._save(trainer, module)
         if stop:
             raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save the end too."""
+        self._save(trainer, module)
+
+    def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        require_finite(trainer, module)
         trainer.save_checkpoint(self.path)

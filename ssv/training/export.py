@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from ssv.backbones.base import Backbone
+from ssv.training.finite import require_finite
 from ssv.training.recorder import Recorder
 from ssv.training.weights import save_backbone
 
@@ -40,6 +41,7 @@ class ExportBackbone(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the last weights, then say that the run is finished."""
+        require_finite(trainer, module)
         if trainer.is_global_zero:
             self.write(trainer, "backbone.pt", {})
             self.recorder.status(trainer, "finished")

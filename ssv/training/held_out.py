@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ssv.pretexts.base import Pretext
+from ssv.training.finite import require_finite
 from ssv.training.recorder import Recorder
 from ssv.training.seeding import isolated_random
 from ssv.training.steps import due
@@ -79,6 +80,7 @@ class HeldOut(pl.Callback):
 
     def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Grade and take the signs, reading every clip once."""
+        require_finite(trainer, module)
         if not trainer.is_global_zero:
             return
         pretext: Pretext = module.pretext  # type: ignore[assignment]

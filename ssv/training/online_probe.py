@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from ssv.backbones.base import Backbone
 from ssv.evaluations.features import mean_over_views
 from ssv.evaluations.linear_probe import Probe
+from ssv.training.finite import require_finite
 from ssv.training.recorder import Recorder
 from ssv.training.seeding import isolated_random
 from ssv.training.steps import due
@@ -38,7 +39,10 @@ class OnlineProbe(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
         """Probe when due."""
-        if not trainer.is_global_zero or not due(trainer, self.every, self.steps):
+        if not due(trainer, self.every, self.steps):
+            return
+        require_finite(trainer, module)
+        if not trainer.is_global_zero:
             return
         fit, held_out = (thin(self.data.split(name), self.videos) for name in ("fit", "held_out"))
         labels = {video.label for video in fit}
@@ -46,6 +50,8 @@ class OnlineProbe(pl.Callback):
             return
         with isolated_random("online_probe"):
             features = [self.features(self.backbone, videos, trainer) for videos in (fit, held_out)]
+        if not all(np.isfinite(rows).all() for rows in features):
+            return
         classes = sorted(labels)
         truth = [np.array([classes.index(video.label) for video in videos]) for videos in (fit, held_out)]
         probe = Probe.fit(features[0], truth[0], self.STRENGTH)

@@ -12,15 +12,12 @@ from typing import Any
 import pytorch_lightning as pl
 
 from ssv.files import read_lines, write_json, write_text
+from ssv.training.finite import ADVICE, Diverged
 from ssv.training.steps import due
 from ssv.types import Clips
 
 Row = dict[str, float | int]
 Sink = Callable[[Row], None]
-
-
-class Diverged(RuntimeError):
-    """The loss is no number any more."""
 
 
 class MetricsFile:
@@ -101,10 +98,7 @@ class Recorder(pl.Callback):
         means = {k: trainer.strategy.reduce(v, reduce_op="mean") for k, v in trainer.callback_metrics.items()}
         metrics = {k: float(v) for k, v in means.items()}
         if not math.isfinite(metrics["pretext/loss"]):
-            raise Diverged(
-                f"the loss is {metrics['pretext/loss']} after step {trainer.global_step}; "
-                f"try a smaller optimizer.lr or trainer.gradient_clip_val=1"
-            )
+            raise Diverged(f"the loss is {metrics['pretext/loss']} after step {trainer.global_step}; {ADVICE}")
         if trainer.is_global_zero:
             waited, worked, seen = self._since
             self.waiting = waited / max(waited + worked, 1e-9)

@@ -12,7 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.05, final: float = 0.0) -> LambdaLR:
     """Linear rise over the share ``warmup`` of all steps, then half a cosine down to ``final`` of the peak."""
-    rise = round(warmup * total_steps)
+    if not 0 <= final <= 1:
+        raise ValueError(f"schedule.final is a share of the peak rate, 0 to 1, got {final}")
+    rise = _rise(warmup, total_steps)
 
     def factor(step: int) -> float:
         if step < rise:
@@ -25,7 +27,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0
 
 def constant(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0) -> LambdaLR:
     """The peak rate throughout, after a linear rise over the share ``warmup`` of all steps."""
-    rise = round(warmup * total_steps)
+    rise = _rise(warmup, total_steps)
     return LambdaLR(optimizer, lambda step: (step + 1) / rise if step < rise else 1.0)
 
 
@@ -35,6 +37,12 @@ def milestones(optimizer: Optimizer, total_steps: int, *, shares: Sequence[float
         raise ValueError(f"schedule.shares={list(shares)} are shares of all steps, between 0 and 1")
     places = [round(share * total_steps) for share in shares]
     return LambdaLR(optimizer, lambda step: factor ** sum(step >= place for place in places))
+
+
+def _rise(warmup: float, total_steps: int) -> int:
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"schedule.warmup is a share of all steps, 0 to 1, got {warmup}")
+    return round(warmup * total_steps)
 
 
 def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:

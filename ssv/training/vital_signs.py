@@ -44,10 +44,10 @@ def _pooled(backbone: Backbone, pixels: Tensor) -> Tensor:
 def vital_signs(features: Tensor) -> dict[str, float]:
     """``std``, ``effective_rank``, ``order_sensitivity`` and ``same_video`` of ``looks`` (M,4,D), all without labels.
 
-    The first two alone of clips of one frame; nothing for fewer than two clips.
+    The first two alone of clips of one frame; nothing for fewer than two clips, or for features that are not finite.
     """
     features = features[:ROWS]
-    if len(features) < 2:
+    if len(features) < 2 or not bool(features.isfinite().all()):
         return {}
     signs = {"std": feature_std(features[:, 0]), "effective_rank": effective_rank(features[:, 0])}
     if features.shape[1] > 1:

@@ -85,7 +85,8 @@ def load_backbone(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no weights, they do not fill what was asked for, or ``entry`` is needed or not there.
+        ValueError: if it holds no weights, they are not finite or do not fill what was asked for, or ``entry`` is needed
+            or not there.
     """
     path = _find(Path(weights))
     stored = _read(path, backbone_class, entry)
@@ -93,6 +94,9 @@ def load_backbone(
     backbone, left_out, inflated = refit(
         stored.backbone_class, stored.kwargs, stored.state, overrides, source=str(path)
     )
+    odd = [name for name, tensor in backbone.state_dict().items() if not bool(tensor.isfinite().all())]
+    if odd:
+        raise ValueError(f"{path} holds weights that are not finite ({odd[0]}{', ...' if len(odd) > 1 else ''})")
     if stored.receipt is not None:
         provenance["receipt"] = str(stored.receipt.without(overrides))
     if inflated:

@@ -5,9 +5,10 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from ssv.cli.checks import check_config
+from ssv.cli.build import build_optimizer
+from ssv.cli.checks import check_config, check_whole
 from ssv.cli.errors import UserError, nearest
-from ssv.cli.pretrain import identity
+from ssv.cli.pretrain import WHOLE, identity
 from ssv.cli.run_folder import claim, differences, digest_tag, run_name
 from ssv.cli.scores import put_row, save_arrays
 from ssv.locks import Busy
@@ -153,3 +154,54 @@ def test_a_run_says_whether_its_pretext_is_told_what_videos_show(name, told):
     named = identity(config, {"pretext": name, "backbone": "b", "data": "d"}, [])
     assert named.get("uses_labels", False) is told
     assert named["name"] == f"{name}-b-d-x-s0"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("optimizer.lr=.nan", "optimizer.lr takes a number, got '.nan'"),
+        ("optimizer.lr=nan", "optimizer.lr is no number, got nan"),
+        ("optimizer.lr=null", "optimizer.lr takes a number, got None"),
+        ("optimizer=sgd optimizer.momentum=abc", "optimizer.momentum takes a number, got 'abc'"),
+        ("data.batch_size=1.5", "data.batch_size takes a whole number, got 1.5"),
+        ("data.workers=true", "data.workers takes a whole number, got True"),
+        ("data.crop.area=[.nan,1]", "data.crop.area takes a list"),
+        ("data.crop.flip=abc", "data.crop.flip takes true or false, got 'abc'"),
+        ("trainer.gradient_clip_val=.inf", "trainer.gradient_clip_val takes .* infinity is inf"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_one_line(words, line):
+    config = compose("pretrain", "data=toy", "backbone=r3d_tiny", *words.split())
+    with pytest.raises(UserError, match=line):
+        check_config(config, allowed=set(config))
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-1", "1e999"])
+@pytest.mark.parametrize("key", ["lr", "weight_decay", "momentum"])
+def test_settings_that_no_optimizer_works_with_are_one_line(key, value):
+    import yaml
+
+    node = {
+        "_target_": "torch.optim.SGD",
+        "_partial_": True,
+        "lr": 0.1,
+        key: yaml.safe_load(value.replace("1e999", "1.0e+999")),
+    }
+    with pytest.raises(UserError, match=f"optimizer(.{key} is|: torch says)"):
+        build_optimizer(node)
+
+
+@pytest.mark.parametrize("key", ["threads", "steps", "seed", "log_every"])
+@pytest.mark.parametrize("value", [-1, 1.5, True, "abc"])
+def test_whole_numbers_are(key, value):
+    config = {**{name: 5 for name in WHOLE}, "threads": None}
+    check_whole(config, WHOLE, optional=("threads",))
+    with pytest.raises(UserError, match=f"{key} takes a whole number of at least . got"):
+        check_whole({**config, key: value}, WHOLE, optional=("threads",))
+
+
+def test_a_tag_may_be_a_number():
+    assert (
+        identity(compose("pretrain", "tag=7"), {"pretext": "p", "backbone": "b", "data": "d"}, [])["name"]
+        == "p-b-d-7-s0"
+    )
