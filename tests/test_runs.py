@@ -281,6 +281,18 @@ def test_a_diverging_run_stops_with_its_step(world, tmp_path):
     assert "the loss is nan after step" in output and "smaller optimizer.lr" in output and "Traceback" not in output
 
 
+def test_a_run_that_diverges_between_two_rows_keeps_its_finite_checkpoint(world, tmp_path):
+    words = ("checkpoint_every=1", "log_every=100", "held_out_every=0", "optimizer.lr=1e30", "schedule=constant")
+    output = finish(start(tmp_path, world, *words), code=1)
+    last = output.splitlines()[-1]
+    assert last.startswith("ssv: the ") and " after step " in last and "Traceback" not in output
+    run = only_run(tmp_path)
+    assert not (run / "backbone.pt").exists()
+    for file in (run / "checkpoints").glob("*.ckpt"):
+        state = torch.load(file, weights_only=True)["state_dict"]
+        assert all(value.isfinite().all() for value in state.values())
+
+
 def test_less_than_single_precision_on_a_cpu_is_refused(world, tmp_path):
     output = finish(start(tmp_path, world, "trainer.precision=bf16-mixed"), code=2)
     assert "trainer.precision=32-true" in output and "Traceback" not in output
@@ -394,6 +406,8 @@ def test_audit_says_what_is_missing(uninterrupted, tmp_path):
     assert "has no checkpoint yet" in audit(bare, code=2)
     (bare / "checkpoints").mkdir()
     (bare / "checkpoints" / "last.ckpt").write_bytes(b"half")
+    assert "last.ckpt is damaged; run the command" in audit(bare, code=2)
+    torch.save({"state_dict": {}}, bare / "checkpoints" / "last.ckpt")
     assert "does not fill the pretext" in audit(bare, code=2)
     shutil.copy(uninterrupted / "checkpoints" / "previous.ckpt", bare / "checkpoints" / "last.ckpt")
     assert "hold different weights" in audit(bare, code=2)

@@ -40,7 +40,9 @@ def check_node(node: Any, prefix: str) -> None:
         for key, value in node.items():
             if not key.startswith("_") and key not in parameters and not takes_any:
                 raise UserError(unknown_key(f"{prefix}{key}", [f"{prefix}{name}" for name in parameters]))
-            if key in kinds and value is not parameters[key].default and not fits(value, kinds[key]):
+            is_later = key == "seed" and value is None  # of an evaluation: that of the weights, once they are known
+            is_given = key in kinds and key in parameters and value is not parameters[key].default and not is_later
+            if is_given and not fits(value, kinds[key]):
                 raise UserError(f"{prefix}{key} takes {in_words(kinds[key])}, got {value!r}{infinite(value)}")
     for key, value in node.items():
         check_node(value, f"{prefix}{key}.")

@@ -8,6 +8,8 @@ import torch
 
 from ssv.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 RUN = [
     "backbone=r3d_tiny", "data=toy", "pretext.frames=2", "data.sampler.frames=6", "data.sampler.seconds=0.0416667",
     "pretext.sizes=[24,32]", "pretext.test_size=32", "data.crop.size=32", "data.batch_size=4", "data.workers=0",

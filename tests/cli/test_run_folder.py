@@ -196,7 +196,7 @@ def test_settings_that_no_optimizer_works_with_are_one_line(key, value):
 def test_whole_numbers_are(key, value):
     config = {**{name: 5 for name in WHOLE}, "threads": None}
     check_whole(config, WHOLE, optional=("threads",))
-    with pytest.raises(UserError, match=f"{key} takes a whole number of at least . got"):
+    with pytest.raises(UserError, match=f"{key} takes a whole number of at least ., got"):
         check_whole({**config, key: value}, WHOLE, optional=("threads",))
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from ssv.cli.errors import UserError
 from ssv.cli.estimate import Estimate
 from ssv.cli.run_folder import LOCK
 from ssv.cli.scores import config_digest, file_digest
+from ssv.cli.stored import as_yaml
 from ssv.cli.study import Board, Queue, Refreshed, cause, rewrite
 from ssv.locks import hold
 from tests.compose import ROOT, stems
@@ -105,6 +107,12 @@ def test_every_study_says_what_it_is(name):
     assert text.count("# ") >= 3 and "# command: " in text
 
 
+def write_archive(path, content):
+    """What counts as whole weights, for those who look no further."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("content", content)
+
+
 def cell(tmp_path, name, needs="", verb="pretrain", **config):
     run = {"pretext": name, "backbone": "b", "data": "d", "evaluation": "knn", "name": name}
     return Cell(name, verb, tmp_path / name.split()[0], {"run": run, **config}, needs, f"ssv {verb} {name}")
@@ -113,8 +121,8 @@ def cell(tmp_path, name, needs="", verb="pretrain", **config):
 def finish(cell):
     cell.folder.mkdir(parents=True, exist_ok=True)
     if cell.verb == "pretrain":
-        (cell.folder / "backbone.pt").write_bytes(cell.name.encode())
-        (cell.folder / "config.yaml").write_text(yaml.safe_dump(cell.config))
+        write_archive(cell.folder / "backbone.pt", cell.name)
+        (cell.folder / "config.yaml").write_text(as_yaml(cell.config))
         (cell.folder / "status.json").write_text(json.dumps({"state": "finished"}))
     else:
         row = {"config": config_digest(cell.config), "file": file_digest(cell.weights)}
@@ -129,7 +137,7 @@ def test_a_cell_is_done_when_its_folder_holds_what_it_would_make(tmp_path):
     finish(score)
     assert score.is_done()
     assert not cell(tmp_path, "a knn", "a", "evaluate", k=5).is_done(), "measured in another way"
-    (run.folder / "backbone.pt").write_bytes(b"trained again")
+    write_archive(run.folder / "backbone.pt", "trained again")
     assert not score.is_done(), "measured before"
 
 

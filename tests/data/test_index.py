@@ -144,8 +144,8 @@ def test_an_interrupted_write_leaves_the_former_index(tmp_path, monkeypatch):
     write_index(where, [invented("a.mp4")], {"n": 1})
     (where / "scan.jsonl").write_text("kept")
 
-    def full(path, table):
-        path.write_bytes(b"half")
+    def full(file, table):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
