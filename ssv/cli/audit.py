@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 FIRST = "run"  # `ssv audit FOLDER` is short for `ssv audit run=FOLDER`
 KEYS = {
-    "run", "only", "steps", "seed", "videos", "looks", "other", "batch_size", "root", "workers", "threads", "audits",
+    "run", "only", "steps", "seed", "videos", "looks", "other", "batch_size", "root", "workers", "threads", "audits", "allow",
 }  # fmt: skip
 WHOLE = {"steps": 0, "seed": 0, "videos": 1, "looks": 1, "threads": 1, "batch_size": 1, "workers": 0}
 OPTIONAL = ("threads", "batch_size", "workers")
@@ -43,7 +44,7 @@ def run(config: dict[str, Any]) -> int:
     check_whole(config, WHOLE, OPTIONAL)
     require_gpu(config["trainer"])
     folder = Path(config["run"])
-    trained_as = read_config(folder)
+    trained_as = read_config(folder, named_by_user(config))
     if config["other"] is not None and not Path(config["other"]).is_dir():
         raise UserError(f"other={config['other']}: no such folder; give one with videos of another source")
     audits = choose(config["audits"], config["only"])
@@ -71,14 +72,26 @@ def run(config: dict[str, Any]) -> int:
     return 0
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """What the run was made of.
+def named_by_user(config: dict[str, Any]) -> set[str]:
+    """What a stored configuration may name besides ssv's own: ``allow=[...]``, and the files of ``--config-dir``."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from ssv.cli.job import own_folders
+    from ssv.cli.trust import named_in
+
+    allowed = config.get("allow") or []
+    folders = own_folders(GlobalHydra.instance().hydra)
+    return {*([allowed] if isinstance(allowed, str) else allowed)}.union(*(named_in(Path(path)) for path in folders))
+
+
+def read_config(folder: Path, named: Collection[str] = ()) -> dict[str, Any]:
+    """What the run was made of; only classes of ssv and those that are ``named`` by the user.
 
     Raises:
-        UserError: when there is no run, no pretext in it, or a key this version of ssv does not have.
+        UserError: when there is no run, no pretext in it, another class, or a key this version of ssv does not have.
     """
     from ssv.cli.checks import check_node
-    from ssv.cli.stored import read_config as read
+    from ssv.cli.trust import read_trusted
 
     if not folder.is_dir():
         others = [path.parent.name for path in folder.parent.glob("*/config.yaml")]
@@ -86,7 +99,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.yaml"
     if not file.exists():
         raise UserError(f"{folder} is no run: it holds no config.yaml")
-    found = read(file)
+    found = read_trusted(file, named)
     groups = ("pretext", "backbone", "data", "reader", "optimizer", "schedule")
     if not all(isinstance(found.get(group), dict) for group in groups):
         raise UserError(f"{folder} was not pretrained by ssv, so there is no pretext to audit")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError, from_hydra
-from ssv.cli.stored import read_config
+from ssv.cli.trust import read_trusted
 from ssv.cli.words import check_choices, path_first, readable
 
 Config = dict[str, Any]
@@ -36,9 +36,8 @@ def run_verb(verb: str, arguments: list[str]) -> int:
     """Run a verb; ``--resolved FILE`` repeats a job from its recorded configuration, without Hydra."""
     module = importlib.import_module(f"ssv.cli.{verb}")
     if arguments[:1] == ["--resolved"]:
-        if len(arguments) != 2:
-            raise UserError(f"--resolved takes one file, a run's config.yaml; got {len(arguments) - 1} words")
-        code: int = module.run(read_config(Path(arguments[1])))
+        file, named = resolved_words(arguments)
+        code: int = module.run(read_trusted(file, named))
         return code
     first = getattr(module, "FIRST", None)  # the key that the first word may leave out
     if first:
@@ -70,6 +69,17 @@ def run_verb(verb: str, arguments: list[str]) -> int:
 
     run_hydra(verb, arguments, task)
     return max(codes, default=0)
+
+
+def resolved_words(words: list[str]) -> tuple[Path, list[str]]:
+    """The file and the names in ``--resolved FILE [--allow NAME]...``."""
+    file, *rest = words[1:] or [""]
+    if not file or len(rest) % 2 or {*rest[::2]} - {"--allow"}:
+        raise UserError(
+            "--resolved takes one file, a run's config.yaml, and --allow NAME for each class in it that is not of ssv; "
+            f"got {shlex.join(words[1:]) or 'nothing'}"
+        )
+    return Path(file), rest[1::2]
 
 
 def run_hydra(verb: str, arguments: list[str], task: Callable[[Any], None]) -> int:
@@ -210,11 +220,15 @@ def compose(verb: str, words: list[str]) -> Config:
         GlobalHydra.instance().hydra = running
 
 
+def own_folders(running: Any) -> list[str]:
+    """The folders that a running job was given by ``--config-dir``."""
+    sources = running.config_loader.get_sources() if running is not None else ()
+    return [source.path for source in sources if source.provider == "command-line"]
+
+
 def searched(running: Any) -> list[str]:
     """The user's own folders of options (``--config-dir``) of a running job, for another one."""
-    if running is None:
-        return []
-    paths = [source.path for source in running.config_loader.get_sources() if source.provider == "command-line"]
+    paths = own_folders(running)
     return [f"hydra.searchpath=[{','.join(f'file://{path}' for path in paths)}]"] if paths else []
 
 

@@ -78,7 +78,7 @@ def run(config: dict[str, Any]) -> int:
         from ssv.training.checkpoints import Interrupted
 
         try:
-            with repeatable("pretrain", folder / "config.yaml"):
+            with repeatable("pretrain", folder / "config.yaml", config):
                 train(config, folder)
         except Interrupted as stop:
             set_state(folder, "stopped", str(stop))

@@ -11,6 +11,7 @@ from typing import Any
 
 from ssv.cli.errors import UserError
 from ssv.cli.stored import as_yaml
+from ssv.cli.trust import allowing
 from ssv.files import write_text
 from ssv.lifetime import PARENT
 from ssv.scratch import scratch
@@ -19,7 +20,7 @@ LEFT_BEHIND = (PARENT, "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "
 
 
 @contextmanager
-def repeatable(verb: str, config_file: Path) -> Iterator[None]:
+def repeatable(verb: str, config_file: Path, config: dict[str, Any]) -> Iterator[None]:
     """Within the block, ``sys.argv`` repeats this very job, and nothing tells Lightning that Hydra is about.
 
     The processes that Lightning starts end with this one. With Hydra's configuration in sight Lightning adds overrides of its own, and in a sweep each further process would
@@ -33,7 +34,13 @@ def repeatable(verb: str, config_file: Path) -> Iterator[None]:
 
     argv, spec, environment = sys.argv, getattr(__main__, "__spec__", None), dict(os.environ)
     hydra_config = HydraConfig.instance().cfg
-    sys.argv = [str(Path(__file__).resolve().parents[1] / "__main__.py"), verb, "--resolved", str(config_file)]
+    sys.argv = [
+        str(Path(__file__).resolve().parents[1] / "__main__.py"),
+        verb,
+        "--resolved",
+        str(config_file),
+        *allowing(config),
+    ]
     HydraConfig.instance().cfg = None
     __main__.__spec__ = None
     os.environ[PARENT] = str(os.getpid())
@@ -75,7 +82,7 @@ def together(verb: str, config: dict[str, Any]) -> Iterator[None]:
     with scratch("ssv-job-") as folder:
         file = folder / "config.yaml"
         write_text(file, as_yaml(config))
-        with repeatable(verb, file):
+        with repeatable(verb, file, config):
             launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
             yield
             dist.barrier()  # the first process is the job: when it ends, none may be at work

@@ -42,8 +42,8 @@ class Job(ABC):
         """End it, whatever it does; returns at once."""
 
 
-Launcher = Callable[[str, Path, Path], Job]
-"""Starts a verb with the configuration in a file, its output going to another."""
+Launcher = Callable[[list[str], Path], Job]
+"""Starts ``ssv`` with these words, its output going to a file."""
 
 
 class Process(Job):
@@ -52,10 +52,10 @@ class Process(Job):
     A fork of a server that has loaded torch and Lightning once: seconds less for every cell than a new interpreter.
     """
 
-    def __init__(self, verb: str, file: Path, log: Path) -> None:
+    def __init__(self, words: list[str], log: Path) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        self._process = context.Process(target=_work, args=(verb, str(file), str(log)))
+        self._process = context.Process(target=_work, args=(words, str(log)))
         self._process.start()
 
     def code(self) -> int | None:
@@ -116,15 +116,15 @@ def cluster(name: str, folder: Path, settings: dict[str, Any]) -> Launcher:
     except Exception as error:
         raise UserError(f"launcher: submitit says {' '.join(str(error).split())}") from error
 
-    def start(verb: str, file: Path, log: Path) -> Job:
-        return ClusterJob(executor.submit(run_command, verb, str(file), str(log)))
+    def start(words: list[str], log: Path) -> Job:
+        return ClusterJob(executor.submit(run_command, words, str(log)))
 
     return start
 
 
-def run_command(verb: str, file: str, log: str) -> int:
+def run_command(words: list[str], log: str) -> int:
     """Run a cell on the machine that the cluster chose; returns its exit code."""
-    command = [sys.executable, "-m", "ssv", verb, "--resolved", file]
+    command = [sys.executable, "-m", "ssv", *words]
     with open(log, "wb") as output:
         return subprocess.run(
             command,
@@ -135,7 +135,7 @@ def run_command(verb: str, file: str, log: str) -> int:
         ).returncode
 
 
-def _work(verb: str, file: str, log: str) -> None:
+def _work(words: list[str], log: str) -> None:
     """A cell: repeats the job of a recorded configuration, and ends when the study does."""
     _end_with_the_study()
     from ssv.cli.main import main
@@ -143,7 +143,7 @@ def _work(verb: str, file: str, log: str) -> None:
     with open(log, "wb") as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
-    code = main([verb, "--resolved", file])
+    code = main(words)
     sys.stdout.flush()
     sys.exit(code)
 

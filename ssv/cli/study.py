@@ -19,6 +19,7 @@ from ssv.cli.errors import UserError, one_line
 from ssv.cli.estimate import Estimate
 from ssv.cli.slots import POLL_SECONDS, Job, Launcher, Process, cluster
 from ssv.cli.stored import as_yaml
+from ssv.cli.trust import allowing
 from ssv.files import write_json, write_text
 from ssv.locks import hold
 
@@ -261,7 +262,7 @@ class Queue:
         """Start a cell; its configuration goes through a file, as Hydra has already composed it."""
         file = self.log(cell).with_suffix(".yaml")
         write_text(file, as_yaml(cell.config))
-        return self.start(cell.verb, file, self.log(cell))
+        return self.start([cell.verb, "--resolved", str(file), *allowing(cell.config)], self.log(cell))
 
     def log(self, cell: Cell) -> Path:
         """Where its output goes."""

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -174,9 +175,11 @@ class FakeLauncher:
         self.cells = {cell.name: cell for cell in cells}
         self.bad, self.began, self.most, self.jobs = bad, [], 0, []
 
-    def __call__(self, verb, file, log):
+    def __call__(self, words, log):
+        verb, flag, file = words
+        assert flag == "--resolved"
         name = next(name for name in self.cells if name.replace(" ", "-") == log.stem)
-        assert (verb, yaml.safe_load(file.read_text())) == (self.cells[name].verb, self.cells[name].config)
+        assert (verb, yaml.safe_load(Path(file).read_text())) == (self.cells[name].verb, self.cells[name].config)
         self.began.append(name)
         job = FakeJob(log, 3, 1 if name in self.bad else 0, lambda: finish(self.cells[name]))
         self.jobs.append(job)
