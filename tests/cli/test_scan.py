@@ -157,6 +157,8 @@ def test_words_for_a_large_pile():
         still={},
         black={},
         cuts=4,
+        oblong={},
+        interlaced=[],
         decoded=1203,
     )
     pile = Pile(
