@@ -14,7 +14,7 @@ from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import VideoError
 from ssv.data.readers.decord import why_not_decord
 from ssv.data.readers.headers import Carried
-from ssv.data.readers.probe import look
+from ssv.data.readers.probe import demuxed, look
 from ssv.data.readers.pyav import PyAVReader, every_frame
 from ssv.data.scanning.examine import examine
 from ssv.data.sets.lookup import is_video
@@ -174,6 +174,47 @@ def test_transport_streams_written_one_after_the_other(tmp_path):
     assert not examine(str(path), lambda: None, decode=True).reason
     seconds = look(str(path)).info.seconds
     assert np.allclose(np.diff(seconds), 0.04, atol=1e-3), "each begins a frame after the one before it"
+
+
+def with_sound(path, frames, first):
+    """A transport stream with a sound stream beside the numbered pictures."""
+    with av.open(str(path), "w") as container:
+        film = container.add_stream("libx264", rate=25, options=x264(keyint=10, bframes=0))
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("mp2", rate=48000)
+        for number in range(frames):
+            picture = av.VideoFrame.from_ndarray(numbered_frame(first + number), format="rgb24")
+            container.mux(film.encode(picture))
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1920 * 2), np.int16), format="s16", layout="stereo")
+            silence.rate, silence.pts = 48000, number * 1920
+            container.mux(sound.encode(silence))
+        container.mux(film.encode(None))
+        container.mux(sound.encode(None))
+    return path.read_bytes()
+
+
+def test_sound_that_begins_in_mid_file_is_passed_over(tmp_path):
+    path = tmp_path / "late_sound.ts"
+    film = write_numbered(tmp_path / "a.ts", frames=200, options=x264(keyint=10, bframes=0)).read_bytes()
+    path.write_bytes(film + with_sound(tmp_path / "b.ts", 30, 200))
+    assert len(look(str(path)).info.seconds) == 230
+    assert numbers(path, [0, 199, 200, 229]) == [0, 199, 200, 229]
+
+
+def test_packets_of_a_stream_that_pyav_does_not_know_are_passed_over():
+    class Container:
+        """Fails as PyAV does on each packet of a stream that was not there when the file was opened."""
+
+        left = ["a", None, "b", None, None, "c"]
+
+        def demux(self, stream):
+            while self.left:
+                packet = self.left.pop(0)
+                if packet is None:
+                    raise IndexError("list index out of range")
+                yield packet
+
+    assert list(demuxed(Container(), "film")) == ["a", "b", "c"]
 
 
 def test_damage_in_a_transport_stream_is_still_damage(tmp_path):

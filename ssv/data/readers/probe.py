@@ -171,10 +171,20 @@ def _has_fields(path: str) -> bool:
     return any(match[1][2] & 3 != 3 for match in re.finditer(rb"\x00\x00\x01\xb5([\x80-\x8f]..)", head, re.DOTALL))
 
 
+def demuxed(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream from here on, and an empty one at the end, also where other streams begin in mid-file."""
+    while True:
+        try:
+            yield from container.demux(stream)
+        except IndexError:  # PyAV knows no stream that was not there at the beginning, and fails on its packets
+            continue
+        return
+
+
 def decodable_packets(container: Any, stream: Any) -> Iterator[Any]:
     """The packets to feed to the decoder from here on, and the empty one at the end that flushes it."""
     is_decodable = Decodable(container.format.name)
-    for packet in container.demux(stream):
+    for packet in demuxed(container, stream):
         if not packet.size or is_decodable(packet.pts, packet.is_keyframe):
             yield packet
 
@@ -216,7 +226,7 @@ def _look(path: str, beat: Callable[[], None]) -> Look:
         name: str = container.format.name
         is_decodable, shows, is_clean, sizes = Decodable(name), Showing(codec), _Clean(stream), _Sizes(stream)
         joins = _Joins(path, name)
-        for packet in container.demux(stream):
+        for packet in demuxed(container, stream):
             beat()
             joins.see(packet, len(packets))
             can_feed = not packet.size or is_decodable(packet.pts, packet.is_keyframe)
@@ -241,8 +251,12 @@ def _look(path: str, beat: Callable[[], None]) -> Look:
         table = make_table(packets, name, ticks_per_frame)
     else:
         table = _decoded_table(path, beat, ticks_per_frame)
-    if joins.found and (len(joins.found) > _restarts(path, packets) or count_decodable(path) != len(table.ticks)):
-        raise joins.damage(joins.found[0])
+    if joins.found:
+        if len(joins.found) > _restarts(path, packets):
+            raise joins.damage(joins.found[0])
+        if (count := count_decodable(path)) != len(table.ticks):
+            where = f"{count} of {len(table.ticks)} frames come out of the decoder, for it was joined at packet {joins.found[0]}"
+            raise VideoError(path, f"cut short or damaged, or of recordings that differ: {where}; re-encode its parts")
     if frame is None or not len(table.ticks):
         raise VideoError(path, "holds no frame that can be decoded")
     seconds = (table.ticks - table.ticks[0]) * unit

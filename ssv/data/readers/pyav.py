@@ -50,7 +50,7 @@ class PyAVReader(Reader):
                 if not remaining:
                     break
             else:
-                raise VideoError(path, f"frame {min(remaining)} does not come out of the decoder; is the file damaged?")
+                raise _missing(path, min(remaining))
         return frames
 
 
@@ -61,19 +61,16 @@ def every_frame(path: str) -> Iterator[Any]:
     """
     known = look(path)
     frames, count = len(known.info.seconds), 0
-    decoded = _decode(path, known, 0)
-    for position, frame in decoded:
+    for position, frame in _decode(path, known, 0):
         if position == frames:
             raise VideoError(path, f"more frames come out of the decoder than the {frames} its packets announce")
         if position != count:
-            for _ in decoded:  # one that comes later, out of order, is the better reason
-                pass
-            break
+            raise _missing(path, count)
         _check_size(path, known, orientation(path, frame).size(frame.height, frame.width))
         yield frame
         count += 1
     if count < frames:
-        raise VideoError(path, f"frame {count} does not come out of the decoder; is the file damaged?")
+        raise _missing(path, count)
 
 
 def check_indices(path: str, indices: Sequence[int], frames: int) -> np.ndarray:
@@ -105,16 +102,19 @@ def _decode(path: str, known: Look, entry: int) -> Iterator[tuple[int, Any]]:
         first = next(packets, None)
         if first is not None and (not entry or first.pts == ticks[entry]):
             frames = (frame for packet in chain([first], packets) for frame in decode(packet))
-            yield from _place(path, known, frames)
+            yield from _place(path, known, frames, entry)
             return
     if entry:  # the seek went elsewhere
         yield from _decode(path, known, 0)
 
 
-def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-    """Gives each decoded frame its display position; leaves out those not shown."""
+def _place(path: str, known: Look, frames: Iterator[Any], entry: int) -> Iterator[tuple[int, Any]]:
+    """Gives each decoded frame its display position, ``entry`` first; leaves out those not shown.
+
+    Raises VideoError where a position is left out: the frame there comes later, or never.
+    """
     ticks: list[int] = known.table.ticks.tolist()  # a search in an array costs ten times one in a list
-    latest = -1
+    latest, missing = entry - 1, None
     for frame in frames:
         if frame.is_corrupt:
             raise VideoError(path, f"damaged after frame {latest}")
@@ -127,8 +127,17 @@ def _place(path: str, known: Look, frames: Iterator[Any]) -> Iterator[tuple[int,
             continue
         if position <= latest:
             raise contradicts(path, latest)
+        if missing is None and position > latest + 1:
+            missing = latest + 1
         latest = position
-        yield position, frame
+        if missing is None:
+            yield position, frame
+    if missing is not None:
+        raise _missing(path, missing)
+
+
+def _missing(path: str, frame: int) -> VideoError:
+    return VideoError(path, f"frame {frame} does not come out of the decoder; is the file damaged?")
 
 
 def _as_shown(path: str, frame: Any, known: Look, convert: VideoReformatter) -> np.ndarray:

@@ -15,7 +15,7 @@ from ssv.data.dataset import generator_for
 from ssv.data.preparing.encode import encode, film_of
 from ssv.data.readers.auto import AutoReader
 from ssv.data.readers.base import VideoError
-from ssv.data.readers.probe import look, open_video
+from ssv.data.readers.probe import demuxed, look, open_video
 from ssv.data.sampling import RandomClips
 from ssv.data.scanning.workers import Beat, in_children
 from ssv.scratch import scratch
@@ -93,7 +93,7 @@ def _prepared_frame(path: str, beat: Beat) -> float:
         encode(short, target, name="", encoder="mpeg4", short_side=SHORT_SIDE, gop=GOP)
         beat()
         with open_video(target) as (container, stream):
-            packets = [packet for packet in container.demux(stream) if packet.size]
+            packets = [packet for packet in demuxed(container, stream) if packet.size]
             started = time.process_time()
             for packet in packets:
                 packet.decode()
