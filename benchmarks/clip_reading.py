@@ -283,6 +283,7 @@ def reading(
         lengths = {path: len(look(path).info.seconds) for path in paths}
         lengths = {path: length for path, length in lengths.items() if length >= FRAMES * stride}
         if not lengths:
+            print(f"{corpus}, stride {stride}: left out, no video has {FRAMES * stride} frames", flush=True)
             continue
         costs = compared(methods, lengths, stride, rounds)
         clip = 1000 * statistics.median(costs["floor"]) / (3 * len(lengths))
@@ -298,6 +299,8 @@ def travelling(corpus: str, prepared: list[str], root: str, rounds: int, strides
     rows = []
     for stride in strides:
         paths = 48 * [path for path in prepared if len(look(path).info.seconds) >= FRAMES * stride]
+        if not paths:
+            continue  # said before
         videos, times = [Video(path) for path in paths], Times([look(path).info.seconds for path in paths])
         sampler, crop = RandomClips(frames=FRAMES, stride=stride), RandomResizedCrop(CROP)
         dataset = VideoDataset(videos, sampler, crop, PreparedReader(root), times=times)
@@ -429,7 +432,7 @@ def main() -> None:
             workplace = Path(temporary) / f"work{number}"
             root, paths = linked(root, paths, workplace / "source")
             for encoder in ("mpeg4", "mjpeg"):
-                prepare(root, str(workplace / encoder), encoder=encoder, short_side=SHORT_SIDE)
+                prepare(root, str(workplace / encoder), encoder=encoder, short_side=SHORT_SIDE, links=True)
             strides = STRIDES[::2] if words.small else STRIDES
             rows += reading(name, root, paths, workplace, words.rounds, strides)
             if os.path.isdir("/proc/self/task"):

@@ -58,7 +58,13 @@ def main() -> None:
             for encoder in given.encoder:
                 root = str(Path(name) / f"{at}-{encoder}")
                 prepare(str(source), root, encoder=encoder, short_side=SHORT_SIDE, workers=2)
-                frames = join(list(measured(root, given.videos, f"{source.name}, {encoder}")))
+                videos_of = list(measured(root, given.videos, f"{source.name}, {encoder}"))
+                if len(videos_of) < 3:
+                    print(
+                        f"{source.name:24}{encoder:>9}  left out: {len(videos_of)} videos of {SHORTEST} frames, needed are 3"
+                    )
+                    continue
+                frames = join(videos_of)
                 number, place = told(frames, frames.number % GOP), told(frames, frames.place)
                 videos = len(np.unique(frames.video))
                 print(

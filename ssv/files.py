@@ -5,6 +5,7 @@ Reading never raises for what a file holds: a disk that lost power may return it
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zipfile
@@ -27,7 +28,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with naming(path), partial.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -35,6 +36,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the disk in the block say which file was written: those of writing, unlike those of opening, do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno or errno.EIO, f"cannot write {path}: {error.strerror or error}") from error
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,9 +1,10 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from ssv.files import is_whole_archive, read_json, read_lines, replacing, write_bytes, write_json, write_text
+from ssv.files import is_whole_archive, naming, read_json, read_lines, replacing, write_bytes, write_json, write_text
 
 WRITERS = {"json": lambda path: write_json(path, {"a": 2}), "text": lambda path: write_text(path, "new"),
            "bytes": lambda path: write_bytes(path, b"new")}  # fmt: skip
@@ -34,6 +35,20 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, write):
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "x")
     assert [path.name for path in tmp_path.iterdir()] == ["x"] and (tmp_path / "x").read_text() == "old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: Path("/dev/full").write_bytes(b"x" * 99999),
+        lambda: Path("/dev/full").write_text("x"),
+    ],
+    ids=["bytes", "text"],
+)
+def test_a_full_disk_is_named(write):
+    with pytest.raises(OSError, match="cannot write place: .*(No space left|written)"), naming(Path("place")):
+        write()
 
 
 def test_an_error_in_the_block_leaves_nothing_behind(tmp_path):

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from ssv.text import printable
+
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -137,5 +139,5 @@ def is_installed(file: Path) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error without line breaks."""
-    return " ".join(str(error).split())
+    """The text of an error without line breaks and control characters."""
+    return printable(" ".join(str(error).split()))

@@ -7,8 +7,9 @@ import os
 import sys
 import traceback
 
-from ssv.cli.errors import UserError, explain, nearest, user_code
+from ssv.cli.errors import UserError, explain, nearest, one_line, user_code
 from ssv.lifetime import end_with_launcher
+from ssv.text import lines
 
 VERBS = {
     "toy": "write the embedded data set: real video files in the layouts of UCF101 and DAVIS",
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print(f"ssv: {error}", file=sys.stderr)
+        print(f"ssv: {one_line(error)}", file=sys.stderr)
         return 2
     except Exception as error:
         return report(error)
@@ -55,7 +56,7 @@ def report(error: Exception) -> int:
     """Print one line for a mistake or a failing world, a traceback for a defect; returns the exit code."""
     found = explain(error)
     if found is None or os.environ.get("SSV_TRACEBACK") == "1":
-        traceback.print_exc()
+        print(lines(traceback.format_exc()), end="", file=sys.stderr)
         if found is None:
             own = user_code(error)
             cause = f"the error comes from {own[0]}, line {own[1]}" if own else "this is a bug in ssv; please report it"

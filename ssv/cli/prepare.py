@@ -6,11 +6,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ssv.text import lines, printable
+
 if TYPE_CHECKING:
     from ssv.data.preparing.run import Summary
 
 FIRST = "root"
-KEYS = {"root", "out", "encoder", "short_side", "gop", "pictures", "rate", "max_broken", "workers", "limit"}
+KEYS = {"root", "out", "encoder", "short_side", "gop", "pictures", "rate", "max_broken", "workers", "limit", "links"}
 NAMED = 20  # broken videos that are listed; the index has all
 
 
@@ -35,38 +37,45 @@ def run(config: dict[str, Any]) -> int:
             rate=config["rate"],
             workers=config["workers"] or processors(),
             limit=config["limit"],
+            links=config["links"],
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    print("\n".join(said(summary, config["root"], config["out"])))
+    print(lines("\n".join(said(summary, config["root"], config["out"]))))
     return complain(summary.broken, config["max_broken"])
 
 
 def said(summary: Summary, root: str, out: str) -> list[str]:
     """What there is now, line by line."""
     from ssv.data.preparing.gain import reading_times
+    from ssv.data.sets.lookup import named
 
     ratio = summary.bytes_after / max(1, summary.bytes_before)
-    lines = [
+    told = [
         f"{out}: {summary.videos} videos ({summary.made} made now), {summary.copied} other files copied, "
         f"{summary.seconds:.0f} s; {megabytes(summary.bytes_before)} before, {megabytes(summary.bytes_after)} now "
         f"({ratio:.2f} of it)"
     ]
     if summary.left_out:
-        lines.append(f"not copied, too large for lists: {', '.join(summary.left_out)}")
+        told.append(f"not copied, too large for lists: {', '.join(summary.left_out)}")
+    if summary.outside:
+        told.append(
+            f"left out, for they lead out of {root}: {len(summary.outside)} links ({named(summary.outside)}); "
+            "links=true follows them"
+        )
     times = reading_times(root, out)
     if times is not None:
         before, after = times
-        lines.append(
+        told.append(
             f"a clip of 16 frames, every fourth: {1000 * before:.1f} ms from the source, {1000 * after:.1f} ms now: "
             f"{1000 * (before - after):.1f} ms saved a clip, {before / after:.0f} times cheaper"
         )
-    return lines
+    return told
 
 
 def complain(broken: dict[str, str], max_broken: int) -> int:
     """List the broken videos; the exit code."""
     for path in sorted(broken)[:NAMED]:
-        print(f"broken: {path}: {broken[path]}", file=sys.stderr)
+        print(printable(f"broken: {path}: {broken[path]}"), file=sys.stderr)
     if len(broken) > NAMED:
         print(f"broken: {len(broken) - NAMED} more, see reasons.jsonl in the index", file=sys.stderr)
     if broken:

@@ -46,7 +46,11 @@ def readable(words: list[str]) -> list[str]:
 
 def as_text(value: str) -> str:
     """A text as an override's value: as it is if Hydra reads it so, else quoted, with nothing in it interpolated."""
-    return value if "$" not in value and _parsed(f"x={value}") == [value] else quoted(value.replace("${", r"\${"))
+    return (
+        value
+        if "$" not in value and _parsed(f"x={value}") == [value]
+        else quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", value))
+    )
 
 
 def quoted(value: str) -> str:

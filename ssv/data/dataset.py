@@ -134,6 +134,18 @@ class VideoDataset(Dataset[Clips]):
         digest.update(self._labels.tobytes() + self.times.ends.tobytes())
         return digest.hexdigest()
 
+    def files_fingerprint(self) -> str:
+        """Tells the files of one list of videos apart from others under the same names: their sizes and times."""
+        digest = blake2b(digest_size=8)
+        for row in range(len(self)):
+            try:
+                known = os.stat(self.path(row))
+                # Whole seconds: what copying to another file system keeps of a time.
+                digest.update(f"{known.st_size} {int(known.st_mtime)}\0".encode())
+            except OSError:  # said when it is read
+                digest.update(b"\0")
+        return digest.hexdigest()
+
 
 def _sound(videos: Sequence[Video]) -> list[np.ndarray]:
     times = []

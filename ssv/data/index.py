@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -228,7 +228,7 @@ def _commit(folder: Path, tables: Mapping[str, np.ndarray], reasons: str, meta: 
         new.chmod(0o777 & ~_umask())  # mkdtemp keeps everybody else out
         for name, table in tables.items():
             with replacing(new / f"{name}.npy") as file:
-                np.save(file, table)
+                np.save(_Writing(file.write), table)
         write_text(new / "reasons.jsonl", reasons)
         text = json.dumps({"version": VERSION, **meta, "videos": len(tables["videos"]), "tables": new.name}, indent=1)
         write_text(new / "meta.json", text)
@@ -240,6 +240,12 @@ def _commit(folder: Path, tables: Mapping[str, np.ndarray], reasons: str, meta: 
     for old in folder.glob("tables.*"):
         if old != new:
             shutil.rmtree(old, ignore_errors=True)
+
+
+class _Writing(NamedTuple):
+    """Makes numpy write through Python: by itself it does not notice that the last bytes do not fit on a disk."""
+
+    write: Callable[[bytes], int]
 
 
 def _umask() -> int:

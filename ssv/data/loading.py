@@ -87,7 +87,7 @@ class ResumableLoader(DataLoader[Clips]):
         self.passage = passage
         self.device = torch.device(device)
         self._on_broken = on_broken or _raise
-        self._fingerprint = dataset.fingerprint()
+        self._fingerprint, self._files = dataset.fingerprint(), ""
         self._position = (0, 0)  # epoch, batches of it handed out
         self._restored = False
 
@@ -178,7 +178,7 @@ class ResumableLoader(DataLoader[Clips]):
             ValueError: what differs, and what to do.
         """
         for key, now in self._identity().items():
-            if state[key] != now:
+            if state.get(key, now) != now:  # earlier versions did not keep all
                 raise ValueError(
                     f"cannot continue this run: its {_MEANINGS[key]} was {state[key]} and is now {now}; "
                     "set it back, or start a new run under another name"
@@ -195,10 +195,13 @@ class ResumableLoader(DataLoader[Clips]):
 
     def _identity(self) -> dict[str, Any]:
         batches = self.batches
+        assert isinstance(self.dataset, VideoDataset)
+        self._files = self._files or self.dataset.files_fingerprint()
         return {
             "batch_size": batches.batch_size,
             "size": len(batches.rows),
             "videos": self._fingerprint,
+            "files": self._files,
             "seed": batches.seed,
         }
 
@@ -207,6 +210,7 @@ _MEANINGS = {
     "batch_size": "data.batch_size",
     "size": "number of training videos",
     "videos": "list of training videos (a digest of paths, labels and frame counts)",
+    "files": "training videos (a digest of the files' sizes and times of change; copy with `cp -p` or `rsync -a`)",
     "seed": "seed",
 }
 

@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from ssv.report.comparison import FLOORS, REFERENCES, Arm, Column, Comparison, pretext_words
-from ssv.report.files import clean
 from ssv.report.folds import with_means
 from ssv.report.pairing import compare
 from ssv.report.runs import Row, Run, read_run
 from ssv.report.studies import read_cells
+from ssv.text import clean
 
 EVALUATIONS = ("linear_probe", "knn", "retrieval", "fine_tune", "label_propagation", "phase_alignment")
 """Order of the columns; other evaluations follow by name."""

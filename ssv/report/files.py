@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-
-def clean(value: object) -> str:
-    """Any value as one line of text without control characters (terminal codes, direction overrides)."""
-    return "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in str(value)).strip()
+from ssv.text import clean
 
 
 def read_text(path: Path) -> str:

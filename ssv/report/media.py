@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from ssv.report.blocks import section
 from ssv.report.comparison import Arm, Comparison
-from ssv.report.files import clean
 from ssv.report.runs import Row, Run
+from ssv.text import clean
 
 if TYPE_CHECKING:
     from PIL.Image import Image

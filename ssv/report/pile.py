@@ -11,8 +11,9 @@ from pathlib import Path
 from ssv.files import write_text
 from ssv.report.blocks import section, small, table
 from ssv.report.page import STYLE
-from ssv.report.pile_words import Pile, amounts, clips, digits, next_commands, number, prediction, printable, remarks
+from ssv.report.pile_words import Pile, amounts, clips, digits, next_commands, number, prediction, remarks
 from ssv.report.svg import Drawing, axis
+from ssv.text import printable
 
 LISTED = 200  # files in a list of the page
 SHOWN = 12  # of a kind that have a picture

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ssv.report.files import clean
+from ssv.text import printable
 
 if TYPE_CHECKING:
     from ssv.data.scanning.prediction import Cost
@@ -192,11 +192,6 @@ def hours(value: float) -> str:
 def number_of_bytes(size: int) -> str:
     """Bytes to read."""
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
-
-
-def printable(path: str) -> str:
-    """A path that any terminal and page can show: what is no UTF-8 as escapes, without control characters."""
-    return clean(path.encode("utf-8", "backslashreplace").decode())
 
 
 def quoted(path: str) -> str:

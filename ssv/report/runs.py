@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ssv.report.files import clean, inside, is_number, lines_of, mapping, number, read_text
+from ssv.report.files import inside, is_number, lines_of, mapping, number, read_text
 from ssv.report.predictions import Predictions, read_predictions
+from ssv.text import clean
 
 SILENT_SECONDS = 3600.0
 """A run that says it is running but wrote nothing for this long was probably killed."""

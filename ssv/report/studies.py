@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssv.report.files import clean, mapping, read_text
+from ssv.report.files import mapping, read_text
+from ssv.text import clean
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ssv.files import read_lines, write_json, write_text
+from ssv.files import naming, read_lines, write_json, write_text
 from ssv.training.finite import ADVICE, Diverged
 from ssv.training.steps import due
 from ssv.types import Clips
@@ -28,7 +28,7 @@ class MetricsFile:
 
     def __call__(self, row: Row) -> None:
         """Append one row."""
-        with self.path.open("a") as file:
+        with naming(self.path), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def rewind(self, step: int) -> None:

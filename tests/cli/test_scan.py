@@ -13,7 +13,8 @@ from ssv.cli.errors import UserError
 from ssv.cli.main import main
 from ssv.cli.scan import find_job, result_folder
 from ssv.data.index import NAME, find_index, write_index
-from ssv.report.pile_words import next_commands, printable, quoted, told
+from ssv.report.pile_words import next_commands, quoted, told
+from ssv.text import printable
 from tests import videos
 from tests.cli.test_main import ssv
 

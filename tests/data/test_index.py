@@ -244,3 +244,17 @@ def test_files_that_changed_are_looked_at_again(pile, monkeypatch, tmp_path, cap
     assert sorted(looked) == ["3.mp4", "broken.mp4", "new.mp4"]
     assert summary["fit"] == 14 and not summary["broken"]
     assert "3 of 14 videos are new or changed" in caplog.text
+
+
+@pytest.mark.parametrize("short", [1, 40, 4000])
+def test_tables_whose_last_bytes_do_not_fit_are_an_error(tmp_path, short):
+    resource = pytest.importorskip("resource")  # a limit of the size of files stands for a full disk
+    table = np.arange(30_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (table.nbytes + 128 - short, before[1]))
+    try:
+        with pytest.raises(OSError, match="cannot write"):
+            index_module._commit(tmp_path / "index", {"videos": table}, "", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((tmp_path / "index").iterdir())

@@ -7,13 +7,20 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from ssv.data.batches import EpochBatches
+from ssv.data.crops import CenterCrop
+from ssv.data.dataset import VideoDataset
 from ssv.data.loading import ResumableLoader
+from ssv.data.probing import Times
 from ssv.data.readers.base import VideoError
+from ssv.data.readers.pyav import PyAVReader
 from ssv.data.reading_process import start_worker
+from ssv.data.sampling import RandomClips
+from ssv.types import Video
 from tests.data.fakes import NumberReader, numbered_dataset
 
 
@@ -251,6 +258,39 @@ def test_other_videos_of_the_same_number_are_refused():
     state = loader().state_dict() | {"videos": "0" * 16}
     with pytest.raises(ValueError, match="list of training videos"):
         loader().load_state_dict(state)
+
+
+def files(folder, seed):
+    """A loader of three small files."""
+    for name in "abc":
+        if not (folder / name).exists():
+            (folder / name).write_bytes(name.encode() * 9)
+    videos = [Video(str(folder / name), 0, name) for name in "abc"]
+    times = Times([np.arange(4.0)] * 3)
+    dataset = VideoDataset(videos, RandomClips(frames=2), CenterCrop(8, short_side=8), PyAVReader(), times=times)
+    return ResumableLoader(dataset, EpochBatches(range(3), 1, seed=seed), workers=0)
+
+
+@pytest.mark.parametrize("change", ["content", "size", "time", "gone"])
+def test_videos_exchanged_under_a_run_are_noticed(tmp_path, change):
+    state = files(tmp_path, 0).state_dict()
+    files(tmp_path, 0).load_state_dict(state)
+    known = (tmp_path / "b").stat()
+    if change == "gone":
+        (tmp_path / "b").unlink()
+        (tmp_path / "b").symlink_to("nowhere")
+    else:
+        (tmp_path / "b").write_bytes(b"x" * (9 + (change == "size")))
+        os.utime(tmp_path / "b", ns=(0, known.st_mtime_ns + 2 * 10**9 * (change != "size")))
+    with pytest.raises(ValueError, match="its training videos .* was .* and is now"):
+        files(tmp_path, 0).load_state_dict(state)
+
+
+def test_a_state_of_an_earlier_version_says_nothing_of_files(tmp_path):
+    state = files(tmp_path, 0).state_dict()
+    del state["files"]
+    (tmp_path / "b").write_bytes(b"other")
+    files(tmp_path, 0).load_state_dict(state)
 
 
 def test_iterating_leaves_the_global_generator_alone():

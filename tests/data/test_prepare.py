@@ -489,3 +489,25 @@ def test_large_other_files_are_left_out_and_named(pile, tmp_path, monkeypatch) -
     summary = prepare(str(pile), str(tmp_path / "out"), short_side=32)
     assert summary.left_out == ["videos.zip"] and summary.copied == 1
     assert not (tmp_path / "out" / "videos.zip").exists()
+
+
+def test_links_that_lead_out_are_left_out_and_named_unless_asked_for(pile, tmp_path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("nobody's business")
+    shutil.copyfile(pile / "one" / "0 é.mp4", outside / "film.mp4")
+    (pile / "folder").symlink_to(outside)
+    (pile / "film.mp4").symlink_to(outside / "film.mp4")
+    (pile / "linked.txt").symlink_to(outside / "secret.txt")
+    (pile / "inner.mp4").symlink_to(pile / "one" / "0 é.mp4")
+    without = prepare(str(pile), str(tmp_path / "without"), short_side=32)
+    assert sorted(without.outside) == ["film.mp4", "folder", "linked.txt"]
+    assert not any((tmp_path / "without" / name).exists() for name in without.outside)
+    assert (tmp_path / "without" / "inner.mp4").is_file()
+    with_links = prepare(str(pile), str(tmp_path / "with"), short_side=32, links=True)
+    assert with_links.videos == without.videos + 2
+    assert not with_links.outside
+    with pytest.raises(ValueError, match=r"no videos below .* \(1 links lead out of it; links=true follows them\)"):
+        (tmp_path / "farm").mkdir()
+        (tmp_path / "farm" / "film.mp4").symlink_to(outside / "film.mp4")
+        prepare(str(tmp_path / "farm"), str(tmp_path / "farmed"))

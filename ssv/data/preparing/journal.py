@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssv.data.preparing.packets import PACKET
-from ssv.files import replacing
+from ssv.files import naming, replacing
 
 
 class Done(NamedTuple):
@@ -123,8 +123,9 @@ class Journal:
     def _write(self, line: Mapping[str, Any]) -> int:
         """Appends a line; returns where it begins."""
         at = self._file.seek(0, os.SEEK_END)
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
         return at
 
 

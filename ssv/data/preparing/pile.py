@@ -24,7 +24,7 @@ class Item(NamedTuple):
     size: bytes of the source. mtime_ns: of its last change. pictures: names of the files, in order.
     """
 
-    kind: Literal["video", "pictures", "other"]
+    kind: Literal["video", "pictures", "other", "outside"]
     path: str
     source: str
     size: int
@@ -32,16 +32,17 @@ class Item(NamedTuple):
     pictures: tuple[str, ...] = ()
 
 
-def walk(root: str, *, pictures: bool | None) -> list[Item]:
+def walk(root: str, *, pictures: bool | None, links: bool = False) -> list[Item]:
     """All files below ``root``, sorted by the path of what becomes of them.
 
     Names that start with a dot and indexes are passed over; links to folders are followed, each folder once.
+    A link that leads out of ``root`` is of the kind "outside", unless ``links`` says to follow it.
     ``pictures``: whether a folder of numbered pictures becomes a video; None: only where there is no video at all.
 
     Raises:
         ValueError: a folder of pictures would get the name of a video beside it.
     """
-    files = list(_files(root, "", seen=set()))
+    files = list(_files(root, "", seen=set(), inside=None if links else os.path.realpath(root)))
     if pictures or (pictures is None and not any(item.kind == "video" for item in files)):
         files = list(_with_films(root, files))
     files.sort(key=lambda item: item.path)
@@ -51,7 +52,7 @@ def walk(root: str, *, pictures: bool | None) -> list[Item]:
     return files
 
 
-def _files(root: str, relative: str, seen: set[str]) -> Iterator[Item]:
+def _files(root: str, relative: str, seen: set[str], inside: str | None) -> Iterator[Item]:
     here = os.path.join(root, relative)
     real = os.path.realpath(here)
     if real in seen:  # a link back up, or a second link to the same place
@@ -62,8 +63,10 @@ def _files(root: str, relative: str, seen: set[str]) -> Iterator[Item]:
         path = f"{relative}/{entry.name}" if relative else entry.name
         if entry.name.startswith(".") or entry.name == NAME:
             continue
-        if is_folder(entry):
-            yield from _files(root, path, seen)
+        if entry.is_symlink() and inside is not None and not _is_below(inside, entry.path):
+            yield Item("outside", path, path, 0, 0)
+        elif is_folder(entry):
+            yield from _files(root, path, seen, inside)
         elif is_listed(entry):
             leads_nowhere = not os.path.exists(entry.path)  # found broken when it is prepared
             size, changed = (0, 0) if leads_nowhere else (entry.stat().st_size, entry.stat().st_mtime_ns)
@@ -71,6 +74,11 @@ def _files(root: str, relative: str, seen: set[str]) -> Iterator[Item]:
         elif not is_video(entry.name) and os.path.isfile(entry.path):
             status = entry.stat()
             yield Item("other", path, path, status.st_size, status.st_mtime_ns)
+
+
+def _is_below(folder: str, path: str) -> bool:
+    real = os.path.realpath(path)
+    return os.path.commonpath([folder, real]) == folder
 
 
 def _with_films(root: str, files: list[Item]) -> Iterator[Item]:

@@ -30,7 +30,8 @@ Progress = Callable[[int, int], None]
 
 class Summary(NamedTuple):
     """What there is now. ``made``: videos prepared by this call. ``bytes_before`` and ``bytes_after``: of all sound
-    videos. ``broken``: reason by relative path. ``left_out``: other files too large to copy.
+    videos. ``broken``: reason by relative path. ``left_out``: other files too large to copy. ``outside``: links that
+    lead out of the data set.
     """
 
     videos: int
@@ -40,6 +41,7 @@ class Summary(NamedTuple):
     bytes_after: int
     broken: dict[str, str]
     left_out: list[str]
+    outside: list[str]
     seconds: float
 
 
@@ -52,6 +54,7 @@ def prepare(
     gop: int | None = None,
     pictures: bool | None = None,
     rate: int = 24,
+    links: bool = False,
     workers: int = 1,
     limit: float = 60,
     progress: Progress = lambda done, total: None,
@@ -69,6 +72,7 @@ def prepare(
         gop: frames from one keyframe to the next; None: 8, or 1 with "mjpeg", which has no other.
         pictures: whether folders of numbered pictures become videos; None: where there are no videos.
         rate: their frames per second.
+        links: whether links that lead out of ``root`` are followed.
         workers: processes.
         limit: seconds without a frame after which a video counts as one that hangs its decoder, and is broken.
         progress: called with the numbers of files done and of all.
@@ -81,9 +85,11 @@ def prepare(
     started = time.perf_counter()
     gop = (8 if encoder == "mpeg4" else 1) if gop is None else gop
     _check(root, out, encoder, short_side, gop, rate, limit)
-    items = walk(root, pictures=pictures)
+    found = walk(root, pictures=pictures, links=links)
+    items, outside = [item for item in found if item.kind != "outside"], [i.path for i in found if i.kind == "outside"]
     if all(item.kind == "other" for item in items):
-        raise ValueError(f"no videos below {os.path.abspath(root)}; name the folder that holds them, root=/path")
+        also = f" ({len(outside)} links lead out of it; links=true follows them)" if outside else ""
+        raise ValueError(f"no videos below {os.path.abspath(root)}{also}; name the folder that holds them, root=/path")
     settings = {"prepare": VERSION, "encoder": encoder, "short_side": short_side, "gop": gop, "rate": rate}
     workplace = Path(out, WORKPLACE)
     workplace.mkdir(parents=True, exist_ok=True)
@@ -108,7 +114,7 @@ def prepare(
                 progress(count, len(todo))
             journal.sort()
             _index(out, journal, settings, unfinished / "packets")
-            return _summary(items, todo, journal, time.perf_counter() - started)
+            return _summary(items, outside, todo, journal, time.perf_counter() - started)
 
 
 @contextmanager
@@ -253,7 +259,7 @@ def _index(out: str, journal: Journal, settings: Mapping[str, Any], table: Path)
     write_index(Path(out, NAME), entries, {**meta, "headers": list(headers)}, arrays=arrays)
 
 
-def _summary(items: list[Item], todo: list[Item], journal: Journal, seconds: float) -> Summary:
+def _summary(items: list[Item], outside: list[str], todo: list[Item], journal: Journal, seconds: float) -> Summary:
     films = [done for done in journal.all() if not done.reason]
     broken = {done.path: done.reason for done in journal.all() if done.reason}
     return Summary(
@@ -264,5 +270,6 @@ def _summary(items: list[Item], todo: list[Item], journal: Journal, seconds: flo
         bytes_after=sum(done.size for done in films),
         broken=broken,
         left_out=[item.path for item in items if _is_left_out(item)],
+        outside=outside,
         seconds=seconds,
     )

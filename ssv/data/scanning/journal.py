@@ -13,7 +13,7 @@ import numpy as np
 
 from ssv.data.grids import NOTHING, Grid
 from ssv.data.scanning.examine import Contents, Finding
-from ssv.files import replacing
+from ssv.files import naming, replacing
 
 NAME = "scan.jsonl"
 VERSION = 2
@@ -24,7 +24,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         is_cut = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._file = path, path.open("a", encoding="utf-8")
         if is_cut:  # an interruption in the middle of a line, which must not spoil the next one
             self._file.write("\n")
 
@@ -32,12 +32,14 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def add(self, finding: Finding) -> None:
         """One more. Raises OSError when the disk is full."""
-        self._file.write(as_line(finding))
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(as_line(finding))
+            self._file.flush()
 
 
 def read_journal(path: Path) -> dict[str, Finding]:
