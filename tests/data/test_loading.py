@@ -271,17 +271,13 @@ def files(folder, seed):
     return ResumableLoader(dataset, EpochBatches(range(3), 1, seed=seed), workers=0)
 
 
-@pytest.mark.parametrize("change", ["content", "size", "time", "gone"])
+@pytest.mark.parametrize("change", ["content", "size", "time"])
 def test_videos_exchanged_under_a_run_are_noticed(tmp_path, change):
     state = files(tmp_path, 0).state_dict()
     files(tmp_path, 0).load_state_dict(state)
     known = (tmp_path / "b").stat()
-    if change == "gone":
-        (tmp_path / "b").unlink()
-        (tmp_path / "b").symlink_to("nowhere")
-    else:
-        (tmp_path / "b").write_bytes(b"x" * (9 + (change == "size")))
-        os.utime(tmp_path / "b", ns=(0, known.st_mtime_ns + 2 * 10**9 * (change != "size")))
+    (tmp_path / "b").write_bytes(b"x" * (9 + (change == "size")))
+    os.utime(tmp_path / "b", ns=(0, known.st_mtime_ns + 2 * 10**9 * (change != "size")))
     with pytest.raises(ValueError, match="its training videos .* was .* and is now"):
         files(tmp_path, 0).load_state_dict(state)
 
