@@ -7,6 +7,7 @@ from typing import Any
 
 from ssv.cli.errors import UserError
 
+MOST_VALUES = 1_000_000
 END = "...\n"  # YAML's mark for the end of a document: a file without it was cut off
 
 
@@ -33,6 +34,8 @@ def read_config(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: no such file; give the config.yaml of a run") from None
     except (ValueError, RecursionError, yaml.YAMLError):
         text, found = "", None
+    if _values(found, {}) > MOST_VALUES:
+        raise UserError(f"{file} holds more than {MOST_VALUES} values, counting repeated ones; no run of ssv wrote it")
     # Files from before there was a mark end in what the run is called.
     if not isinstance(found, dict) or not (text.endswith(END) or "seed" in (found.get("run") or ())):
         raise UserError(
@@ -40,3 +43,14 @@ def read_config(file: Path) -> dict[str, Any]:
             "writes it anew"
         )
     return {str(key): value for key, value in found.items()}
+
+
+def _values(node: Any, known: dict[int, int]) -> int:
+    """Values below a node, each as often as YAML's aliases repeat it; a node that holds itself counts as too many."""
+    children = (
+        [*node, *node.values()] if isinstance(node, dict) else list(node) if isinstance(node, (list, set)) else []
+    )
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES + 1  # until it is known
+        known[id(node)] = 1 + sum(_values(child, known) for child in children if isinstance(child, (dict, list, set)))
+    return known[id(node)] + len(children)

@@ -110,3 +110,16 @@ def test_words_after_resolved_that_make_no_sense_are_one_line(words):
 def test_a_stored_configuration_reads_as_it_was_written(tmp_path):
     run = stored(tmp_path, "pretext", 3)
     assert read_trusted(run / "config.yaml") == yaml.safe_load((run / "config.yaml").read_text())
+
+
+@pytest.mark.parametrize("kind", ["repeated", "in itself", "deep"])
+def test_a_configuration_that_grows_when_it_is_read_is_one_line(tmp_path, kind):
+    text = {
+        "repeated": "a0: &a0 [x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)),
+        "in itself": "a: &a [*a]\n",
+        "deep": "a: " + "[" * 9000 + "]" * 9000 + "\n",
+    }[kind]
+    (tmp_path / "config.yaml").write_text(text + "run: {seed: 0}\n")
+    with pytest.raises(UserError, match="holds more than 1000000 values|is damaged"):
+        read_trusted(tmp_path / "config.yaml")
