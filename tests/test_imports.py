@@ -106,3 +106,22 @@ def test_import_is_light(statement):
     code = f"import sys; {statement}; print([m for m in ('torch', 'hydra', 'wandb', 'numpy') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_help_and_slips_of_every_verb_are_cheap():
+    code = (
+        "import io, sys\n"
+        "from contextlib import redirect_stderr, redirect_stdout\n"
+        "from ssv.cli.main import VERBS, main\n"
+        "for verb in VERBS:\n"
+        "    for word in ('--help', 'sedd=1', 'notaverb'):\n"
+        "        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):\n"
+        "            try:\n"
+        "                main([verb, word] if word != 'notaverb' else [word])\n"
+        "            except SystemExit:\n"
+        "                pass\n"
+        "        heavy = [m for m in ('torch', 'pytorch_lightning', 'numpy', 'cv2', 'av', 'wandb') if m in sys.modules]\n"
+        "        assert not heavy, (verb, word, heavy)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr

@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ssv.cli.run_folder import MACHINE, flat
 from ssv.files import read_lines, replacing, write_text
 from ssv.locks import hold
+
+if TYPE_CHECKING:
+    import numpy as np
 
 KEY = ("weights", "weights_file", "evaluation", "data", "protocol", "seed")
 """The file counts too: the weights of a run's best probe are a row of their own, also where they are its last."""
@@ -37,6 +38,8 @@ def put_row(path: Path, row: dict[str, Any]) -> None:
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an ``.npz`` atomically."""
+    import numpy as np
+
     with replacing(path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
