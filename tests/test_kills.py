@@ -20,7 +20,7 @@ from tests.test_runs import TINY, assert_same, only_run
 pytestmark = [pytest.mark.slow, needs_proc]
 
 SSV = [sys.executable, "-m", "ssv"]
-KILLS = 6
+KILLS = 4
 TWO = ["trainer.devices=2", "trainer.strategy=ddp"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "ssv"]
 MEASURE = [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ssv.cli.main import main
 from tests.compose import ROOT
 
 pytestmark = pytest.mark.slow
@@ -306,7 +308,6 @@ def test_a_failed_job_does_not_stop_a_sweep(world, tmp_path):
 
 
 def test_a_broken_video_stops_with_its_name_unless_allowed(world, tmp_path):
-    import shutil
 
     copy = tmp_path / "copy"
     shutil.copytree(world, copy)
@@ -396,25 +397,27 @@ def test_audit_alone_of_the_trained_network_is_the_held_out_accuracy(uninterrupt
     assert row["fresh"] is None and row["trained"]["accuracy"] == pytest.approx(held_out[-1])
 
 
-def test_audit_says_what_is_missing(uninterrupted, tmp_path):
-    import shutil
+def test_audit_says_what_is_missing(uninterrupted, tmp_path, capsys):
+    def refused(run, *words):
+        assert main(["audit", str(run), "trainer=cpu", "threads=1", "workers=0", *words]) == 2
+        return capsys.readouterr().err
 
-    assert "did you mean 'frozen_time'?" in audit(uninterrupted, "only=[frozn_time]", code=2)
-    assert "other=nowhere: no such folder" in audit(uninterrupted, "other=nowhere", code=2)
+    assert "did you mean 'frozen_time'?" in refused(uninterrupted, "only=[frozn_time]")
+    assert "other=nowhere: no such folder" in refused(uninterrupted, "other=nowhere")
     bare = tmp_path / uninterrupted.name
     shutil.copytree(uninterrupted, bare, ignore=shutil.ignore_patterns("checkpoints"))
-    assert "has no checkpoint yet" in audit(bare, code=2)
+    assert "has no checkpoint yet" in refused(bare)
     (bare / "checkpoints").mkdir()
     (bare / "checkpoints" / "last.ckpt").write_bytes(b"half")
-    assert "last.ckpt is damaged; run the command" in audit(bare, code=2)
+    assert "last.ckpt is damaged; run the command" in refused(bare)
     torch.save({"state_dict": {}}, bare / "checkpoints" / "last.ckpt")
-    assert "does not fill the pretext" in audit(bare, code=2)
+    assert "does not fill the pretext" in refused(bare)
     shutil.copy(uninterrupted / "checkpoints" / "previous.ckpt", bare / "checkpoints" / "last.ckpt")
-    assert "hold different weights" in audit(bare, code=2)
+    assert "hold different weights" in refused(bare)
     config = (bare / "config.yaml").read_text()
     (bare / "config.yaml").write_text(config.replace("test_size:", "tset_size:"))
-    assert "unknown key 'pretext.tset_size'; did you mean 'pretext.test_size'?" in audit(bare, code=2)
-    assert "did you mean" in audit(tmp_path / (uninterrupted.name + "0"), code=2)
+    assert "unknown key 'pretext.tset_size'; did you mean 'pretext.test_size'?" in refused(bare)
+    assert "did you mean" in refused(tmp_path / (uninterrupted.name + "0"))
 
 
 def test_the_pretext_leaves_its_picture(uninterrupted):
