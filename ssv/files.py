@@ -8,11 +8,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+MOST_BYTES, MOST_LINES = 2**24, 2**30
+"""Of a small file and of a file of lines; what is larger was not written by ssv, and is not read into memory."""
 
 
 @contextmanager
@@ -75,10 +81,22 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read, is a device or a pipe, or holds more than ``most`` bytes.
+    """
+    known = path.stat()
+    if not stat.S_ISREG(known.st_mode) or known.st_size > most:
+        raise OSError(errno.EINVAL, f"no file of {most} bytes at most", str(path))
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; empty if the file is missing, unreadable or holds no mapping."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_regular(path, MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -92,7 +110,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """
     rows: list[dict[str, Any]] = []
     damaged: list[str] = []
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = read_regular(path, MOST_LINES).decode(errors="replace") if path.exists() else ""
     for line in text.split("\n"):
         try:
             value = json.loads(line) if line.strip() else None
@@ -107,8 +125,12 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 def is_whole_archive(path: Path) -> bool:
     """Whether a file written by ``torch.save`` (a zip archive) is there, to its end and with the sums it was written with."""
+    damaged = (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, LookupError, struct.error, zlib.error)
     try:
+        if not path.is_file():
+            return False
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
+            is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+            return is_stored and archive.testzip() is None
+    except (*damaged, zipfile.BadZipFile):
         return False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO
 
+TRIES = 5  # to take a lock, a hundredth of a second apart
 _held: set[IO[str]] = set()
 
 
@@ -37,7 +39,14 @@ def hold(file: Path, busy: str = "", *, wait: bool = False) -> Iterator[None]:
         _held.add(lock)
         try:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                for left in reversed(range(TRIES)):
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                        break
+                    except BlockingIOError:  # `is_held` has it for a moment
+                        if not left:
+                            raise
+                        time.sleep(0.01)
             except BlockingIOError:
                 raise Busy(busy or f"{file} is held by another process") from None
             except OSError as error:

@@ -24,6 +24,20 @@ def check_config(config: dict[str, Any], allowed: set[str]) -> None:
     check_node(config, "")
 
 
+def check_plain(node: Any, prefix: str) -> None:
+    """Raises UserError for values that no command line gives, such as dates, and for arguments without a name."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "_args_":
+                raise UserError(f"{prefix}_args_ gives arguments without names; name them")
+            check_plain(value, f"{prefix}{key}.")
+    elif isinstance(node, list):
+        for item in node:
+            check_plain(item, prefix)
+    elif not isinstance(node, (str, int, float, bool, type(None))):
+        raise UserError(f"{prefix.rstrip('.')} is no plain value, got {node!r}")
+
+
 def check_node(node: Any, prefix: str) -> None:
     """Walk a configuration and compare keys and values with signatures; NaN is no value of anything."""
     if isinstance(node, list):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssv.cli.errors import UserError
-from ssv.cli.run_folder import claim, commit, digest_tag, is_first_process, network, now, run_name
+from ssv.cli.run_folder import claim, commit, digest_tag, is_first_process, network, now, refuse_links, run_name
+from ssv.cli.stored import is_configuration
 from ssv.files import is_whole_archive, read_json, write_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from ssv.evaluations.base import Evaluation
 
 RECALIBRATION_BATCHES = 16  # of the training batch size; means of batch norms settle within a few
-IDENTITY = ("name", "pretext", "backbone", "data", "tag", "seed")  # what a run's weights say of it
+IDENTITY = {
+    **dict.fromkeys(("name", "pretext", "backbone", "data", "tag"), str),
+    "seed": int,
+}  # what weights say of their run
 KEYS = {"weights", "entry", "inflate", "seed", "tag", "outputs", "data_root", "threads"}
 
 
@@ -172,12 +176,17 @@ def run_of(file: Path, provenance: dict[str, Any], config: dict[str, Any]) -> Pa
     """
     born = file.parent / "run.json"
     if born.exists():
+        refuse_links(file.parent)
         if not read_json(born):
-            if not provenance.keys() >= {*IDENTITY}:
+            known = {key: provenance[key] for key in IDENTITY if type(provenance.get(key)) is IDENTITY[key]}
+            made: Any = provenance.get("config")
+            if len(known) < len(IDENTITY) or not is_configuration(made):
                 raise UserError(f"{born} is damaged; run the command that made the run again, which writes it anew")
-            made = provenance.get("config", {})
-            known = {**made.get("run", {}), **{key: provenance[key] for key in IDENTITY}}
-            write_json(born, {**known, "command": made.get("command", ""), "network": network(made.get("backbone"))})
+            labels = {"uses_labels": True} if made["run"].get("uses_labels") is True else {}
+            write_json(
+                born,
+                {**known, **labels, "command": str(made.get("command", "")), "network": network(made.get("backbone"))},
+            )
             print(f"{born} was damaged (empty or cut off, as after a power cut) and is written anew", flush=True)
         return file.parent
     entry = config["entry"]

@@ -37,7 +37,9 @@ def run_verb(verb: str, arguments: list[str]) -> int:
     module = importlib.import_module(f"ssv.cli.{verb}")
     if arguments[:1] == ["--resolved"]:
         file, named = resolved_words(arguments)
-        code: int = module.run(read_trusted(file, named))
+        config = read_trusted(file, named)
+        check_stored(file, verb, module, config)
+        code: int = module.run(config)
         return code
     first = getattr(module, "FIRST", None)  # the key that the first word may leave out
     if first:
@@ -80,6 +82,24 @@ def resolved_words(words: list[str]) -> tuple[Path, list[str]]:
             f"got {shlex.join(words[1:]) or 'nothing'}"
         )
     return Path(file), rest[1::2]
+
+
+def check_stored(file: Path, verb: str, module: Any, config: Config) -> None:
+    """Raises UserError where a stored configuration lacks what a verb needs, or has what nothing takes."""
+    import yaml
+
+    from ssv.cli.checks import check_config, check_plain
+    from ssv.cli.trust import own_configuration
+
+    defaults = yaml.safe_load((own_configuration() / f"{verb}.yaml").read_text(encoding="utf-8"))["defaults"]
+    groups = {key for entry in defaults if isinstance(entry, dict) for key in entry if " " not in key}
+    # Keys that are newer than the file have their defaults in the code that reads them, or are missed here.
+    missing = sorted(({*groups, "run", "outputs"} & {*groups, "run", *module.KEYS}) - {*config})
+    wrong = sorted(key for key in groups & {*config} if not isinstance(config[key], (dict, type(None))))
+    if missing or wrong:
+        raise UserError(f"{file}: {' and '.join(missing or wrong)} {'missing' if missing else 'must be a mapping'}")
+    check_plain(config, "")
+    check_config(config, allowed={*module.KEYS, *groups, "run", "command"})
 
 
 def run_hydra(verb: str, arguments: list[str], task: Callable[[Any], None]) -> int:
@@ -182,9 +202,12 @@ def dotted(node: Any, prefix: str = "") -> list[str]:
 def prepare(module: Any, composed: Any) -> Config:
     """The composed configuration of the running Hydra job as a plain dict, checked and named."""
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     hydra_config = HydraConfig.get()
-    return plain(module, composed, hydra_config.runtime.choices, list(hydra_config.overrides.task))
+    words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, ${...} too
+    assert isinstance(words, list)
+    return plain(module, composed, hydra_config.runtime.choices, words)
 
 
 def compose(verb: str, words: list[str]) -> Config:

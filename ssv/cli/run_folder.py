@@ -81,6 +81,14 @@ def is_first_process() -> bool:
     return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
 
 
+def refuse_links(folder: Path) -> None:
+    """Raises UserError where a file or folder of a run is a link: what is written there would change another file."""
+    for place in (folder, *(folder / name for name in ("checkpoints", "evaluations", "pictures"))):
+        for entry in os.scandir(place) if place.is_dir() else ():
+            if entry.is_symlink():
+                raise UserError(f"{entry.path} is a link, which ssv does not write; put there what it leads to")
+
+
 @contextmanager
 def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterator[str]:
     """Hold a run's folder; gives the state it was in: ``new``, ``finished``, or another state to go on from.
@@ -95,6 +103,7 @@ def claim(folder: Path, config: dict[str, Any], *, wait: bool = False) -> Iterat
         yield read_status(folder).get("state", "new")
         return
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder)
     busy = f"{folder} is being worked on by another process; wait for it, or set another tag="
     with hold(folder / LOCK, busy, wait=wait):
         remove_partial(folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssv.cli.errors import UserError
+from ssv.files import MOST_BYTES, read_regular
 
 MOST_VALUES = 1_000_000
 END = "...\n"  # YAML's mark for the end of a document: a file without it was cut off
@@ -28,21 +29,29 @@ def read_config(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_regular(file, MOST_BYTES).decode()
         found = yaml.safe_load(text)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise UserError(f"{file}: no such file; give the config.yaml of a run") from None
-    except (ValueError, RecursionError, yaml.YAMLError):
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError, yaml.YAMLError):
         text, found = "", None
-    if _values(found, {}) > MOST_VALUES:
+    if isinstance(found, dict) and _values(found, {}) > MOST_VALUES:
         raise UserError(f"{file} holds more than {MOST_VALUES} values, counting repeated ones; no run of ssv wrote it")
-    # Files from before there was a mark end in what the run is called.
-    if not isinstance(found, dict) or not (text.endswith(END) or "seed" in (found.get("run") or ())):
+    # Files from before there was a mark end in the command, or in the weights, and what the run is called.
+    is_whole = text.endswith(END) or (
+        text.endswith("\n") and isinstance(found, dict) and {"command", "weights"} & {*found}
+    )
+    if not isinstance(found, dict) or not is_whole or not isinstance(found.get("run"), dict):
         raise UserError(
             f"{file} is damaged (empty or cut off, as after a power cut); run the command that made the run again, which "
             "writes it anew"
         )
     return {str(key): value for key, value in found.items()}
+
+
+def is_configuration(value: object) -> bool:
+    """Whether a value that came from a file is a run's configuration, of a size that one may have."""
+    return isinstance(value, dict) and isinstance(value.get("run"), dict) and _values(value, {}) <= MOST_VALUES
 
 
 def _values(node: Any, known: dict[int, int]) -> int:

@@ -30,6 +30,8 @@ def read_trusted(file: Path, named: Collection[str] = ()) -> dict[str, Any]:
         UserError: when there is no such file, it is damaged, or names anything else.
     """
     config = read_config(file)
+    if not re.fullmatch(r"(?!\.+$)[\w.-]+", str(config["run"].get("name", "run"))):
+        raise UserError(f"{file}: run.name={config['run']['name']} is no name of a folder of a run")
     for key, name in foreign(config).items():
         if name not in named:
             raise UserError(

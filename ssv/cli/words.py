@@ -93,6 +93,6 @@ def _parsed(word: str) -> list[Any] | None:
 
     try:
         override = OverridesParser.create().parse_override(word)
-    except HydraException:
+        return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    except HydraException:  # also where a sweep is of names that are not known yet, ``glob(*)``
         return None
-    return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]

@@ -10,11 +10,13 @@ import codecs
 import csv
 import difflib
 import io
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 DELIMITERS = ",;\t"
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+LARGEST = 1e30  # of a number; more are none in 32 bits
 NAMED = 3  # faults a message names before it says how many more
 
 
@@ -35,7 +37,7 @@ def read_lines(path: str, *, file_names: bool = False) -> list[tuple[int, str]]:
     Raises:
         ValueError: the file is in no encoding known here, or no text.
     """
-    lines = _text(path, file_names=file_names).splitlines()
+    lines = re.split(r"\r\n|\r|\n", _text(path, file_names=file_names))
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -86,7 +88,7 @@ def number(path: str, row: Row, column: str) -> float:
         value = float(row.cells[column])
     except ValueError:
         value = float("nan")
-    if not abs(value) < float("inf"):
+    if not abs(value) < LARGEST:
         raise ValueError(f"{path}: line {row.line} has {column} {row.cells[column]!r}; needed is a number such as 12.5")
     return value
 

@@ -137,7 +137,7 @@ def read_run(folder: Path, *, now: float | None = None) -> Run:
     missing = [key for key in ("pretext", "backbone", "data", "seed") if key not in identity]
     if missing:
         raise ValueError(f"run.json lacks {', '.join(missing)}")
-    if isinstance(identity["seed"], bool) or not isinstance(identity["seed"], int):
+    if isinstance(identity["seed"], bool) or not isinstance(identity["seed"], int) or abs(identity["seed"]) >= 2**63:
         raise ValueError(f"run.json: seed is {clean(identity['seed'])!r}, not a whole number")
     notes: list[str] = []
     curves = _curves(folder / "metrics.jsonl", notes)

@@ -16,6 +16,9 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from ssv.files import is_whole_archive, replacing
 from ssv.training.finite import require_finite
 from ssv.training.steps import ends_step
+from ssv.training.weights_file import read_weights_file
+
+RESUMED_FROM = ("state_dict", "optimizer_states", "loops", "callbacks", "pytorch-lightning_version")
 
 
 class SaveError(RuntimeError):
@@ -69,11 +72,20 @@ def choose_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
     """The newest checkpoint of a run that is whole, None if there is none, and those that are damaged."""
     damaged: list[Path] = []
     for path in (folder / "last.ckpt", folder / "previous.ckpt"):
-        if is_whole_archive(path):
+        if is_whole_archive(path) and _is_checkpoint(path):
             return path, damaged
         if path.exists():
             damaged.append(path)
     return None, damaged
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether it can be read and has what a run resumes from."""
+    try:
+        found = read_weights_file(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {*RESUMED_FROM}
 
 
 class Checkpoints(pl.Callback):

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import io
+import pickletools
 import re
+import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+INFLATING = {
+    *(f"{module} bytearray" for module in ("builtins", "__builtin__")),
+    *(f"torch._utils _rebuild_{kind}" for kind in ("device_tensor_from_numpy", "device_tensor_from_cpu_tensor")),
+    "torch._utils _rebuild_wrapper_subclass",
+}
+"""What torch calls for a file, though it may make more bytes than the file has."""
+PICKLES = 5  # at the beginning of a file of torch before 1.6
 
 
 def read_weights_file(path: Path) -> Any:
@@ -30,10 +42,15 @@ def read_weights_file(path: Path) -> Any:
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
         try:
             return load_file(path)
-        except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that torch does not have
+        except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise ValueError(f"{path} is a damaged safetensors file: {' '.join(str(error).split())}") from error
     if start.startswith(b"PK"):
         _check_archive(path, size)
+    for name in _made_by(path):
+        if name in INFLATING:
+            raise ValueError(
+                f"{path} is not a weights file: it makes {name.replace(' ', '.')}, of any size; save its state_dict alone"
+            )
     try:
         # Namespace: many public files keep their command line beside the weights; it holds values, runs nothing.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -49,6 +66,24 @@ def read_weights_file(path: Path) -> Any:
         raise ValueError(
             f"{path} is not a weights file: needed are tensors and plain values, written whole by torch.save or safetensors"
         ) from error
+
+
+def _made_by(path: Path) -> Iterator[str]:
+    """The classes and functions, "module name", that the pickles of a file of ``torch.save`` call; none of them runs."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inner = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+        streams = [(io.BytesIO(content), 1) for content in inner]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        streams = [(io.BytesIO(path.read_bytes()), PICKLES)]  # as torch wrote it before 1.6
+    for stream, count in streams:
+        try:
+            for _ in range(count):
+                yield from (
+                    str(text) for code, text, _ in pickletools.genops(stream) if code.name in ("GLOBAL", "INST")
+                )
+        except (ValueError, IndexError, UnicodeError, struct.error):  # whoever loads it will be told
+            continue
 
 
 def _check_archive(path: Path, size: int) -> None:

@@ -121,3 +121,11 @@ def test_a_tag_of_digits_is_a_name():
 def test_a_missing_interpolation_is_one_line():
     with pytest.raises(UserError, match="nothing"):
         compose("pretrain", [*B, "data.root=/data/${nothing}/videos"])
+
+
+@pytest.mark.parametrize("words", [["data.root=/d/${nope}/v"], ["tag=${nope}"], ["data.root=glob(*)"]], ids=str)
+def test_what_cannot_be_resolved_is_one_line(words, capsys):
+    assert main(["pretrain", *B, "steps=1", *words]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "bug" not in shown

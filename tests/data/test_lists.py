@@ -182,3 +182,30 @@ def test_a_list_of_videos_in_windows_1252_is_one_line(tmp_path):
     (tmp_path / "videos.csv").write_bytes("path,label\nété.mp4,1\n".encode("cp1252"))
     with pytest.raises(ValueError, match="line 2 has byte 0xe9"):
         table(str(tmp_path), "train")
+
+
+def test_lines_end_where_files_have_them_end(tmp_path):
+    """Other separators of text may be part of a name."""
+    names = ["a\u2028b", "c\x85d", "e\x0bf", "g\x1ch"]
+    (tmp_path / "list.txt").write_bytes("\r\n".join(names).encode() + b"\rlast\n")
+    assert [name for _, name in read_lines(str(tmp_path / "list.txt"))] == [*names, "last"]
+
+
+@pytest.mark.parametrize("labels", [("-1", "-1"), ("0.0", "1.0"), ("9" * 20, "1"), ("1e3", "2"), ("nan", "x")], ids=str)
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, labels):
+    (tmp_path / "videos.csv").write_text("path,label\na.mp4,{}\nb.mp4,{}\n".format(*labels))
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match="labels must be all whole numbers from 0 or all names"):
+        table(str(tmp_path), "train")
+
+
+def test_a_video_is_the_same_by_any_path(tmp_path):
+    (tmp_path / "videos.csv").write_text("path,split\na/b.mp4,train\na/./b.mp4,test\n")
+    with pytest.raises(ValueError, match="line 3 repeats the video of line 2"):
+        table(str(tmp_path), "train")
+
+
+def test_points_far_outside_of_anything_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="line 5 has x '1e300'"):
+        points(tmp_path, POINTS.replace("101,90", "1e300,90").encode())

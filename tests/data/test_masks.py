@@ -72,9 +72,11 @@ def test_a_mask_of_0_and_255_is_one_object(tmp_path, convert, merged):
 
 
 def test_whether_255_is_void_is_settled_by_the_first_mask(tmp_path):
-    void = read(grey([0, 1, 255]), grey([0, 0, 255]), folder=tmp_path)
+    void = read(palette([[0, 1, 255]]), palette([[0, 0, 255]]), folder=tmp_path)
     assert [ids.tolist() for ids in void] == [[[0, 1, 255]], [[0, 0, 255]]]
-    with pytest.raises(VideoError, match="has the grey value 128, the first of its sequence 0 and 255 only"):
+    with pytest.raises(VideoError, match="has the grey values 255, the first of its sequence 1; save all with numbers"):
+        read(grey([0, 1]), grey([0, 255]), folder=tmp_path)
+    with pytest.raises(VideoError, match="has the grey values 128, the first of its sequence 255"):
         read(grey([0, 255]), grey([0, 128]), folder=tmp_path)
 
 
@@ -194,6 +196,61 @@ def test_a_palette_that_is_sorted_anew_is_refused(tmp_path):
     assert read(palette([[0, 1, 2]]), palette([[0, 2]], colours + 9), folder=tmp_path)[1].tolist() == [[0, 2]]
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_palette_in_any_order_is_refused(tmp_path, merged):
+    """What programs write that choose colours: the background is some number."""
+    image = Image.fromarray(mask_palette()[squares(2)])
+    assert np.array_equal(read(image, folder=tmp_path)[0], squares(2))
+    for colours in (8, 256):
+        with pytest.raises(VideoError, match="the background of this mask is not number 0"):
+            read(image.quantize(colours), folder=tmp_path, merged=merged)
+    with pytest.raises(VideoError, match="most of them on edges|the background of this mask is not number 0"):
+        read(blurred(image).quantize(16), folder=tmp_path, merged=merged)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        lambda image: blurred(image),
+        lambda image: Image.open(io.BytesIO(encoded(image, "JPEG"))),
+        lambda image: grey(*squares(2)),
+        lambda image: grey(*(squares(2) > 0) * np.uint8(255)),
+    ],
+    ids=["blurred", "jpeg", "numbers", "binary"],
+)
+def test_later_masks_are_looked_at_like_the_first(tmp_path, later):
+    image = Image.fromarray(mask_palette()[squares(2)])
+    with pytest.raises(VideoError, match="mixtures|save them alike"):
+        read(image, later(image), folder=tmp_path)
+
+
+@pytest.mark.parametrize("late", [[38, 75], [4], [1, 2, 9]], ids=str)
+def test_numbers_that_do_not_go_on_are_refused(tmp_path, late):
+    assert read(grey([0, 1, 2]), grey([0, 3, 4]), folder=tmp_path)[1].tolist() == [[0, 3, 4]]
+    for write in (lambda row: grey(row), lambda row: palette([row])):
+        with pytest.raises(VideoError, match="the first of its sequence 1 to 2; data.sequences.renumber=true"):
+            read(write([0, 1, 2]), write([0, *late]), folder=tmp_path)
+        assert read(write([0, 1, 2]), write([0, *late]), folder=tmp_path, renumber=True)[1].max() <= 2
+
+
+def test_masks_of_one_object_keep_their_kind(tmp_path):
+    image = grey([0, 255])
+    for later in (image.convert("P"), grey([0, 255, 1])):
+        with pytest.raises(VideoError, match="save them alike|save all with numbers"):
+            read(image, later, folder=tmp_path, merged=True)
+
+
+def test_classes_absent_from_the_first_mask_are_known(tmp_path):
+    colours = [Image.fromarray(mask_palette()[[ids]]) for ids in ([0, 1, 2], [0, 7, 2])]
+    assert read(*colours, folder=tmp_path, classes=20)[1].tolist() == [[0, 7, 2]]
+    assert read(grey([0, 0, 0]), colours[1], folder=tmp_path, classes=20)[1].tolist() == [[0, 7, 2]]
+
+
+def test_a_background_that_is_not_black_is_refused(tmp_path):
+    with pytest.raises(VideoError, match="no black pixel"):
+        read(Image.fromarray(np.array([[[255, 255, 255], [255, 0, 0]]], dtype=np.uint8)), folder=tmp_path)
+
+
 @pytest.mark.parametrize("later", [grey([0, 1]), Image.fromarray(mask_palette()[[[0, 1]]])], ids=["grey", "colour"])
 def test_masks_of_one_sequence_are_of_one_kind(tmp_path, later):
     with pytest.raises(VideoError, match="file, the first of its sequence a palette file; save them alike"):
@@ -254,7 +311,7 @@ def check_drawn(folder, ids, writer, merged):
         found = read(WRITERS[writer](ids), folder=folder, merged=merged)[0]
     except VideoError as error:
         assert "\n" not in str(error)
-        assert merged is False or "smooth" in writer or writer in ("resized", "palette as grey")
+        assert merged is False or not (ids == 0).any() or "smooth" in writer or writer in ("resized", "palette as grey")
         return
     if "smooth" in writer or writer == "resized":
         assert not ids.any() or ids.all() or len(np.unique(ids)) == 1

@@ -44,6 +44,7 @@ class MaskReader:
         self.merged, self.renumber, self.classes = merged, renumber, classes
         self._first: _Mask | None = None
         self._numbers: dict[int, int] = {}  # of the values of the first mask
+        self._late: set[int] = set()  # numbers that appeared after it
 
     def read(self, path: str) -> np.ndarray:
         """Label map uint8 (H,W).
@@ -52,15 +53,21 @@ class MaskReader:
             VideoError: if the file is missing, no picture, of a kind that holds no labels, or of values that are none.
         """
         mask = _load(path)
-        if self.merged or self._first is None:
-            self._numbers, self._first = self._meaning(path, mask), mask
-        elif mask.kind != self._first.kind:
-            mask = _as_kind(path, mask, self._first)
-        elif mask.kind == "palette":
+        _check_smoothing(path, mask)
+        is_empty = not mask.values.any()
+        if mask.kind == "palette":
             _check_palette(path, mask, self._first)
+        if self._first is not None and not is_empty:
+            mask = _as_kind(path, mask, self._first)
+            _check_binary(path, mask, self._first)
+        each_by_itself = self.merged or self.classes is not None
+        if each_by_itself or self._first is None:
+            self._numbers = self._meaning(path, mask)
+        if self._first is None and not (each_by_itself and is_empty):
+            self._first = mask
         values, inverse = np.unique(mask.values, return_inverse=True)
-        if mask.kind == "grey" and len(values) > MOST_VALUES:
-            raise VideoError(path, f"this mask has {len(values)} grey values; {SMOOTHED}")
+        if mask.kind != "colour" and not each_by_itself and not self.renumber:
+            self._check_late(path, [int(value) for value in values if value not in self._numbers])
         labels = np.array([self._number(path, int(value), mask.kind) for value in values], dtype=np.uint8)
         return labels[inverse].reshape(mask.values.shape)
 
@@ -71,13 +78,18 @@ class MaskReader:
             return 0
         if self.classes is not None and self.classes <= value != VOID:
             raise VideoError(path, f"this mask has class {value}; " + RANGE.format(self.classes - 1))
-        if VOID in self._numbers and self._numbers[VOID] != VOID:
+        return value
+
+    def _check_late(self, path: str, late: list[int]) -> None:
+        """Numbers of objects that appear later go on where the first mask ends."""
+        self._late |= {*late}
+        most = max(self._numbers.values(), default=0) if VOID not in self._numbers.values() else len(self._numbers) - 2
+        if self._late and sorted(self._late) != list(range(most + 1, most + 1 + len(self._late))):
             raise VideoError(
                 path,
-                f"this mask has the grey value {value}, the first of its sequence 0 and 255 only; smoothing or compression "
-                "leaves such values: threshold the masks",
+                f"this mask has the numbers {_listed(late)}, the first of its sequence 1 to {most}; data.sequences.renumber=true "
+                "leaves out what appears later",
             )
-        return value
 
     def _meaning(self, path: str, mask: _Mask) -> dict[int, int]:
         """Label of each value of a first mask."""
@@ -89,8 +101,6 @@ class MaskReader:
         if mask.kind == "grey" and values == [VOID]:
             return {0: 0, VOID: 1}
         ids = [value for value in values if value != VOID]
-        if mask.kind == "grey" and _is_grey_smoothed(mask.values, ids):
-            raise VideoError(path, f"this mask has {len(ids)} grey values, most of them on edges; {SMOOTHED}")
         has_gaps = ids != list(range(1, len(ids) + 1))
         if self.merged:
             if mask.kind == "grey" and has_gaps and VOID in values:
@@ -101,8 +111,6 @@ class MaskReader:
         return {0: 0, VOID: VOID, **{value: number for number, value in enumerate(ids, 1)}}
 
     def _colours(self, path: str, colours: list[int], mask: _Mask) -> dict[int, int]:
-        if len(colours) > VOID - 1:
-            raise VideoError(path, f"this mask has {len(colours)} colours; {SMOOTHED}")
         palette = {int(code): number for number, code in reversed(list(enumerate(mask_palette().astype(int) @ CODE)))}
         if all(colour in palette for colour in colours):
             ids = sorted(palette[colour] for colour in colours if palette[colour] != VOID)
@@ -123,8 +131,10 @@ class MaskReader:
             raise VideoError(
                 path, "this mask has colours that are none of the palette of DAVIS and VOC; save the classes"
             )
-        if len(colours) > MOST_VALUES or _is_smoothed(mask.values, colours):
-            raise VideoError(path, f"this mask has {len(colours)} colours, among them mixtures; {SMOOTHED}")
+        if not self.merged and len(colours) > 1 and not np.any(mask.values == 0):
+            raise VideoError(
+                path, "this mask has no black pixel, and black is the background; paint the background black"
+            )
         return {0: 0, **{colour: 1 if self.merged else number for number, colour in enumerate(colours, 1)}}
 
 
@@ -148,6 +158,8 @@ def _load(path: str) -> _Mask:
     with opened(path, "mask") as image:
         if image.format in LOSSY:
             raise VideoError(path, f"a mask in the format {image.format}, which changes values; save it as PNG")
+        if getattr(image, "n_frames", 1) > 1:
+            raise VideoError(path, f"a mask of {image.n_frames} pages or frames; save each as a file")  # type: ignore[attr-defined]
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") or _has_16_bits(image):
             raise VideoError(path, f"a mask of mode {image.mode}; needed is a palette, 8-bit grey or 8-bit RGB file")
         alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
@@ -176,21 +188,49 @@ def _has_16_bits(image: Image.Image) -> bool:
 
 
 def _as_kind(path: str, mask: _Mask, first: _Mask) -> _Mask:
-    """A later mask whose file is of another kind than the first: a grey one among colours shows some of them."""
+    """A later mask, whose file must be of the kind of the first; a grey one among colours shows white or grey objects."""
+    if mask.kind == first.kind:
+        return mask
     if first.kind == "colour" and mask.kind == "grey":
-        return _Mask("colour", mask.values * int(CODE.sum()))
-    if not mask.values.any():
-        return _Mask(first.kind, mask.values)
+        as_colours = mask.values * int(CODE.sum())
+        if np.isin(as_colours, first.values).all():
+            return _Mask("colour", as_colours)
     raise VideoError(
         path, f"this mask is a {mask.kind} file, the first of its sequence a {first.kind} file; save them alike"
     )
 
 
-def _check_palette(path: str, mask: _Mask, first: _Mask) -> None:
-    """Programs that make files smaller sort the palette of each anew, after which the numbers mean nothing."""
-    assert mask.palette is not None and first.palette is not None
+def _check_binary(path: str, mask: _Mask, first: _Mask) -> None:
+    """Grey masks of a sequence all have numbers, or all have 0 and 255 alone."""
+    if mask.kind != "grey":
+        return
+    values, others = (set(np.unique(one.values).tolist()) - {0} for one in (mask, first))
+    if (values == {VOID}) != (others == {VOID}) and others:
+        raise VideoError(
+            path,
+            f"this mask has the grey values {_listed(sorted(values))}, the first of its sequence {_listed(sorted(others))}; "
+            "save all with numbers, or all with 0 and 255 alone (smoothing or compression leaves other values)",
+        )
+
+
+def _check_palette(path: str, mask: _Mask, first: _Mask | None) -> None:
+    """The colours of a palette must not say that its numbers mean something else.
+
+    Programs that make files smaller, or that choose colours, sort the palette of each file as they like.
+    """
+    assert mask.palette is not None
+    used = [int(value) for value in np.unique(mask.values)]
+    if mask.palette[0] != 0 and any(mask.palette[value] == 0 for value in used):
+        raise VideoError(
+            path, "the background of this mask is not number 0, but another one that is black; save the numbers"
+        )
+    if first is None or first.palette is None:
+        return
+    davis = {int(code): number for number, code in reversed(list(enumerate(mask_palette().astype(int) @ CODE)))}
     colours = {int(first.palette[value]): int(value) for value in np.unique(first.values)}
-    for value in np.unique(mask.values):
+    if all(davis.get(code) == number for code, number in colours.items()):
+        colours = davis
+    for value in used:
         other = colours.get(int(mask.palette[value]), value)
         if other != value and first.palette[value] != mask.palette[value]:
             raise VideoError(
@@ -198,6 +238,20 @@ def _check_palette(path: str, mask: _Mask, first: _Mask) -> None:
                 f"the palette of this mask gives {value} the colour that {other} has in the first mask of its sequence; "
                 "save all masks with one palette",
             )
+
+
+def _check_smoothing(path: str, mask: _Mask) -> None:
+    """Raises VideoError where values are most likely mixtures of others."""
+    values = [int(value) for value in np.unique(mask.values) if value]
+    palette = set((mask_palette().astype(int) @ CODE).tolist())
+    is_drawn = mask.palette is not None and palette.issuperset(mask.palette[values].tolist())
+    if mask.kind != "colour":
+        ids = [value for value in values if value != VOID]
+        if not is_drawn and _is_grey_smoothed(mask.values, ids):
+            raise VideoError(path, f"this mask has {len(ids)} {mask.kind} values, most of them on edges; {SMOOTHED}")
+        return
+    if not palette.issuperset(values) and (len(values) > MOST_VALUES or _is_smoothed(mask.values, values)):
+        raise VideoError(path, f"this mask has {len(values)} colours, among them mixtures; {SMOOTHED}")
 
 
 def _is_grey_smoothed(values: np.ndarray, ids: list[int]) -> bool:

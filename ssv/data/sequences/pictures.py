@@ -17,6 +17,7 @@ from ssv.data.readers.pyav import check_indices
 from ssv.data.sets.lookup import natural_order
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+OTHERS = (".webp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic", ".ppm", ".pgm")  # not passed over in silence
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for files that are no pictures, damaged, or far too large."""
 PICTURES_PER_SECOND = 25.0
@@ -56,7 +57,12 @@ def frame_times(paths: Sequence[str]) -> dict[str, np.ndarray]:
 @lru_cache(maxsize=8)
 def pictures(folder: str) -> tuple[str, ...]:
     """The pictures of a folder, by name, in natural order."""
-    names = (name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
+    seen = [name for name in os.listdir(folder) if name[0] != "."]
+    if others := sorted(name for name in seen if name.lower().endswith(OTHERS)):
+        raise VideoError(
+            folder, f"holds {len(others)} pictures such as {others[0]}; needed are jpg, png or bmp: convert them"
+        )
+    names = (name for name in seen if name.lower().endswith(SUFFIXES))
     return tuple(os.path.join(folder, name) for name in sorted(names, key=natural_order))
 
 

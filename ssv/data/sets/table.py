@@ -60,10 +60,10 @@ def _rows(path: str) -> dict[int, dict[str, str]]:
             bad.append(f"line {line} has no path")
         elif row["split"] not in ("train", "test"):
             bad.append(f"line {line} has split {row['split']!r}, not train or test")
-        elif row["path"] in first_line:
-            bad.append(f"line {line} repeats the video of line {first_line[row['path']]}")
+        elif (place := os.path.normpath(row["path"])) in first_line:
+            bad.append(f"line {line} repeats the video of line {first_line[place]}")
         else:
-            first_line[row["path"]] = line
+            first_line[place] = line
             rows[line] = row
     if bad:
         raise ValueError(f"{path}: {some(bad)}")
@@ -73,13 +73,22 @@ def _rows(path: str) -> dict[int, dict[str, str]]:
 def _labels(path: str, rows: dict[int, dict[str, str]]) -> dict[int, int]:
     """Line number to 0-based label."""
     given = {line: row["label"] for line, row in rows.items() if row["label"]}
-    numbers = {line for line, label in given.items() if label.isdecimal()}
-    if not numbers:
+    numbers = {line for line, label in given.items() if label.isdecimal() and len(label) < 10}
+    if not numbers and not any(map(_is_number, given.values())):
         place = {name: i for i, name in enumerate(sorted(set(given.values())))}
         return {line: place.get(row["label"], -1) for line, row in rows.items()}
     if odd := [f"line {line} has {label!r}" for line, label in given.items() if line not in numbers]:
         raise ValueError(f"{path}: labels must be all whole numbers from 0 or all names; {named(odd)}")
     return {line: int(row["label"] or -1) for line, row in rows.items()}
+
+
+def _is_number(text: str) -> bool:
+    """Whether it reads as a number, such as -1 and the 2.0 of programs that have no whole numbers."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _exists(root: str, path: str) -> bool:
