@@ -84,9 +84,9 @@ def is_first_process() -> bool:
 def refuse_links(folder: Path) -> None:
     """Raises UserError where a file or folder of a run is a link: what is written there would change another file."""
     for place in (folder, *(folder / name for name in ("checkpoints", "evaluations", "pictures"))):
-        for entry in os.scandir(place) if place.is_dir() else ():
+        for entry in place.iterdir() if place.is_dir() else ():
             if entry.is_symlink():
-                raise UserError(f"{entry.path} is a link, which ssv does not write; put there what it leads to")
+                raise UserError(f"{entry} is a link, which ssv does not write; put there what it leads to")
 
 
 @contextmanager
