@@ -92,9 +92,12 @@ def check_stored(file: Path, verb: str, module: Any, config: Config) -> None:
     from ssv.cli.trust import own_configuration
 
     defaults = yaml.safe_load((own_configuration() / f"{verb}.yaml").read_text(encoding="utf-8"))["defaults"]
-    groups = {key for entry in defaults if isinstance(entry, dict) for key in entry if " " not in key}
+    chosen = {
+        key: name for entry in defaults if isinstance(entry, dict) for key, name in entry.items() if " " not in key
+    }
+    groups, needed = set(chosen), {key for key, name in chosen.items() if name is not None}
     # Keys that are newer than the file have their defaults in the code that reads them, or are missed here.
-    missing = sorted(({*groups, "run", "outputs"} & {*groups, "run", *module.KEYS}) - {*config})
+    missing = sorted((needed | {"run"} | ({"outputs"} & module.KEYS)) - {*config})
     wrong = sorted(key for key in groups & {*config} if not isinstance(config[key], (dict, type(None))))
     if missing or wrong:
         raise UserError(f"{file}: {' and '.join(missing or wrong)} {'missing' if missing else 'must be a mapping'}")
