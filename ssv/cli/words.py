@@ -32,7 +32,10 @@ def path_first(words: list[str], key: str, keys: Collection[str]) -> list[str]:
     given = WORD.fullmatch(first)
     if given and (given[1].lstrip("~+").split(".")[0] in keys or not os.path.exists(first)):
         return words
-    return [f"{key}={as_text(os.path.expanduser(first))}", *words[1:]]
+    path = (
+        "./???" if first == "???" else os.path.expanduser(first)
+    )  # by itself, "???" is Hydra's word for a missing value
+    return [f"{key}={as_text(path)}", *words[1:]]
 
 
 def readable(words: list[str]) -> list[str]:

@@ -147,6 +147,21 @@ def test_ucf101_lists_with_marks(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (b"Walk/v_Walk_g01_c01.avi 1\n", "but classInd.txt gives this class the number 2"),
+        (b"Walk/v_Walk_g01_c01.avi 2\n" * 2, "lists a video twice"),
+        (b"", "lists no video"),
+    ],
+)
+def test_ucf101_lists_that_contradict_each_other_are_refused(tmp_path, train, message):
+    root = ucf_lists(tmp_path, b"1 Run\n2 Walk\n")
+    (tmp_path / "ucfTrainTestlist" / "trainlist01.txt").write_bytes(train)
+    with pytest.raises(ValueError, match=message):
+        ucf101(root, "train")
+
+
+@pytest.mark.parametrize(
     "classes", [b"0 Run\n1 Walk\n", b"1 Run\n3 Walk\n", b"1 Run\n1 Walk\n", b"1 Walk\n2 walk\n", b""]
 )
 def test_ucf101_classes_not_numbered_from_one_are_refused(tmp_path, classes):
