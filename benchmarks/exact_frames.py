@@ -109,6 +109,9 @@ def judged(source: Path, scratch: Path, given: argparse.Namespace) -> Iterator[t
         if source.is_dir()
         else (source.parent, [source])
     )
+    if not paths:
+        print(f"no videos below {source}")
+        return
     rng = np.random.default_rng(given.seed)
     if given.videos is not None and given.videos < len(paths):
         paths = [paths[place] for place in sorted(rng.choice(len(paths), given.videos, replace=False))]
