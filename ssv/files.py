@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The mappings in a ``.jsonl`` file, one a line, and the lines that hold none; both empty if there is no file.
 
     Raises:

@@ -39,14 +39,7 @@ def hold(file: Path, busy: str = "", *, wait: bool = False) -> Iterator[None]:
         _held.add(lock)
         try:
             try:
-                for left in reversed(range(TRIES)):
-                    try:
-                        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                        break
-                    except BlockingIOError:  # `is_held` has it for a moment
-                        if not left:
-                            raise
-                        time.sleep(0.01)
+                _take(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise Busy(busy or f"{file} is held by another process") from None
             except OSError as error:
@@ -57,6 +50,17 @@ def hold(file: Path, busy: str = "", *, wait: bool = False) -> Iterator[None]:
             yield
         finally:
             _held.discard(lock)
+
+
+def _take(lock: IO[str], how: int) -> None:
+    """Lock an open file, in a few tries: ``is_held`` may have it for a moment. Raises OSError."""
+    for _ in range(TRIES - 1):
+        try:
+            fcntl.flock(lock, how)
+            return
+        except BlockingIOError:
+            time.sleep(0.01)
+    fcntl.flock(lock, how)
 
 
 def is_held(file: Path) -> bool:

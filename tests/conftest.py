@@ -17,3 +17,13 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real videos are not part of the project; set SSV_REAL_DATA to a folder that has them")
     return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A tiny toy world of the module's own, which it may write to."""
+    from ssv.data.toy.world import write_world
+
+    root = tmp_path_factory.mktemp("world") / "toy"
+    write_world(root, size="tiny", workers=2)
+    return root

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from ssv.files import is_whole_archive, naming, read_json, read_lines, replacing, write_bytes, write_json, write_text
+from ssv.files import (
+    is_whole_archive,
+    naming,
+    read_json,
+    read_json_lines,
+    replacing,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 WRITERS = {"json": lambda path: write_json(path, {"a": 2}), "text": lambda path: write_text(path, "new"),
            "bytes": lambda path: write_bytes(path, b"new")}  # fmt: skip
@@ -65,9 +74,9 @@ def test_what_is_no_mapping_reads_as_missing(tmp_path, content):
 
 def test_lines_that_hold_no_mapping_are_told_apart(tmp_path):
     (tmp_path / "x").write_bytes(b'{"a": 1}\n{"a": \n\0\0\0\n\n7\n\xff\n{"b": 2}')
-    rows, damaged = read_lines(tmp_path / "x")
+    rows, damaged = read_json_lines(tmp_path / "x")
     assert rows == [{"a": 1}, {"b": 2}] and damaged == ['{"a": ', "\0\0\0", "7", "\ufffd"]
-    assert read_lines(tmp_path / "missing") == ([], [])
+    assert read_json_lines(tmp_path / "missing") == ([], [])
 
 
 def test_a_whole_archive(tmp_path):

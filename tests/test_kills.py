@@ -29,15 +29,6 @@ MEASURE = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from ssv.data.toy.world import write_world
-
-    root = tmp_path_factory.mktemp("world") / "toy"
-    write_world(root, size="tiny", workers=2)
-    return root
-
-
 class Command:
     """A command with all that it starts. Nothing of it outlives a test."""
 

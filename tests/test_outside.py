@@ -13,15 +13,6 @@ pytestmark = pytest.mark.slow
 RUN = ["steps=2", "data.batch_size=2", "data.workers=0", "trainer=cpu", "threads=1", "logger=none", "probe_every=0"]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from ssv.data.toy.world import write_world
-
-    root = tmp_path_factory.mktemp("world") / "toy"
-    write_world(root, size="tiny", workers=2)
-    return root
-
-
 def run(command, cwd, **environment):
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     env.update(WANDB_MODE="disabled", **environment)

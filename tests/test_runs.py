@@ -39,15 +39,6 @@ TINY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from ssv.data.toy.world import write_world
-
-    root = tmp_path_factory.mktemp("world") / "toy"
-    write_world(root, size="tiny", workers=2)
-    return root
-
-
 def start(cwd, world, *words, launcher=None, steps=14, **environment):
     """Start `ssv pretrain` in a folder of its own."""
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}

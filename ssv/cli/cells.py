@@ -14,7 +14,7 @@ from ssv.cli.job import compose
 from ssv.cli.run_folder import LOCK, clash, differences, flat, is_begun, is_finished, run_name
 from ssv.cli.scores import config_digest, file_digest
 from ssv.cli.words import readable
-from ssv.files import read_lines
+from ssv.files import read_json_lines
 from ssv.locks import is_held
 
 Config = dict[str, Any]
@@ -63,7 +63,7 @@ class Cell(NamedTuple):
         if not self.weights.exists() or not scores.exists():
             return False
         wanted = {"config": config_digest(self.config), "file": file_digest(self.weights)}
-        rows, _ = read_lines(scores)
+        rows, _ = read_json_lines(scores)
         return any(all(row.get(key) == value for key, value in wanted.items()) for row in rows)
 
     def is_held(self) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssv.cli.cells import Cell
 from ssv.cli.run_folder import read_status
-from ssv.files import read_json, read_lines
+from ssv.files import read_json, read_json_lines
 
 
 class Estimate:
@@ -52,7 +52,7 @@ class Estimate:
 
     def _read(self, folder: Path) -> None:
         status, run = read_status(folder), read_json(folder / "run.json")
-        rows, _ = read_lines(folder / "scores.jsonl")
+        rows, _ = read_json_lines(folder / "scores.jsonl")
         if not run:
             return
         kind = ("pretrain", *(str(run.get(key)) for key in ("pretext", "backbone", "data")))

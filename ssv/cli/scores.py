@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssv.cli.run_folder import MACHINE, flat
-from ssv.files import read_lines, replacing, write_text
+from ssv.files import read_json_lines, replacing, write_text
 from ssv.locks import hold
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def put_row(path: Path, row: dict[str, Any]) -> None:
     moved to ``scores.jsonl.damaged``, and one line says so.
     """
     with hold(path.with_name(".scores.lock"), wait=True):
-        rows, damaged = read_lines(path)
+        rows, damaged = read_json_lines(path)
         if damaged:
             aside = path.with_name(f"{path.name}.damaged")
             with aside.open("a", encoding="utf-8") as file:

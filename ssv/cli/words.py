@@ -32,9 +32,8 @@ def path_first(words: list[str], key: str, keys: Collection[str]) -> list[str]:
     given = WORD.fullmatch(first)
     if given and (given[1].lstrip("~+").split(".")[0] in keys or not os.path.exists(first)):
         return words
-    path = (
-        "./???" if first == "???" else os.path.expanduser(first)
-    )  # by itself, "???" is Hydra's word for a missing value
+    # By itself, "???" is Hydra's word for a missing value.
+    path = "./???" if first == "???" else os.path.expanduser(first)
     return [f"{key}={as_text(path)}", *words[1:]]
 
 
@@ -49,11 +48,9 @@ def readable(words: list[str]) -> list[str]:
 
 def as_text(value: str) -> str:
     """A text as an override's value: as it is if Hydra reads it so, else quoted, with nothing in it interpolated."""
-    return (
-        value
-        if "$" not in value and _parsed(f"x={value}") == [value]
-        else quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", value))
-    )
+    if "$" not in value and _parsed(f"x={value}") == [value]:
+        return value
+    return quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", value))
 
 
 def quoted(value: str) -> str:

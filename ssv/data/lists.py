@@ -14,10 +14,11 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ssv.data.sets.lookup import named
+
 DELIMITERS = ",;\t"
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 LARGEST = 1e30  # of a number; more are none in 32 bits
-NAMED = 3  # faults a message names before it says how many more
 
 
 class Row(NamedTuple):
@@ -72,14 +73,8 @@ def read_table(path: str, needed: Sequence[str], optional: Sequence[str] = (), *
     except csv.Error as error:
         raise ValueError(f"{path}: line {reader.line_num} is no row of a CSV file: {error}") from error
     if bad:
-        raise ValueError(f"{path}: {some(bad)}")
+        raise ValueError(f"{path}: {named(bad, between='; ')}")
     return rows
-
-
-def some(faults: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
-    more = len(faults) - NAMED
-    return "; ".join(faults[:NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def number(path: str, row: Row, column: str) -> float:

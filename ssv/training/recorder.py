@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ssv.files import naming, read_lines, write_json, write_text
+from ssv.files import naming, read_json_lines, write_json, write_text
 from ssv.training.finite import ADVICE, Diverged
 from ssv.training.steps import due
 from ssv.types import Clips
@@ -34,7 +34,7 @@ class MetricsFile:
     def rewind(self, step: int) -> None:
         """Forget rows after ``step``: the run goes on from there and will write them again."""
         if self.path.exists():
-            rows, _ = read_lines(self.path)  # a line that is damaged was cut off by a kill, or by a power cut
+            rows, _ = read_json_lines(self.path)  # a line that is damaged was cut off by a kill, or by a power cut
             write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows if row.get("step", 0) <= step))
 
 

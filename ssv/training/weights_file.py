@@ -8,9 +8,9 @@ import pickletools
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -46,11 +46,9 @@ def read_weights_file(path: Path) -> Any:
             raise ValueError(f"{path} is a damaged safetensors file: {' '.join(str(error).split())}") from error
     if start.startswith(b"PK"):
         _check_archive(path, size)
-    for name in _made_by(path):
-        if name in INFLATING:
-            raise ValueError(
-                f"{path} is not a weights file: it makes {name.replace(' ', '.')}, of any size; save its state_dict alone"
-            )
+    else:  # as torch wrote it before 1.6
+        with open(path, "rb") as file:
+            _check_calls(path, file, PICKLES)
     try:
         # Namespace: many public files keep their command line beside the weights; it holds values, runs nothing.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -68,22 +66,19 @@ def read_weights_file(path: Path) -> Any:
         ) from error
 
 
-def _made_by(path: Path) -> Iterator[str]:
-    """The classes and functions, "module name", that the pickles of a file of ``torch.save`` call; none of them runs."""
+def _check_calls(path: Path, stream: BinaryIO, pickles: int) -> None:
+    """Refuse pickles that call what makes more bytes than they have; none of it is run. Raises ValueError."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            inner = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
-        streams = [(io.BytesIO(content), 1) for content in inner]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
-        streams = [(io.BytesIO(path.read_bytes()), PICKLES)]  # as torch wrote it before 1.6
-    for stream, count in streams:
-        try:
-            for _ in range(count):
-                yield from (
-                    str(text) for code, text, _ in pickletools.genops(stream) if code.name in ("GLOBAL", "INST")
-                )
-        except (ValueError, IndexError, UnicodeError, struct.error):  # whoever loads it will be told
-            continue
+        codes = chain.from_iterable(pickletools.genops(stream) for _ in range(pickles))
+        called = next(
+            (str(name) for code, name, _ in codes if code.name in ("GLOBAL", "INST") and name in INFLATING), ""
+        )
+    except (ValueError, IndexError, UnicodeError, struct.error):  # no pickle: `torch.load` finds the reason
+        return
+    if called:
+        raise ValueError(
+            f"{path} is not a weights file: it makes {called.replace(' ', '.')}, of any size; save its state_dict alone"
+        )
 
 
 def _check_archive(path: Path, size: int) -> None:
@@ -91,12 +86,16 @@ def _check_archive(path: Path, size: int) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+            total = sum(entry.file_size for entry in entries)
+            is_plain = not packed and total <= size
+            pickles = [archive.read(entry) for entry in entries if is_plain and entry.filename.endswith("data.pkl")]
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a weights file: the archive is damaged or cut off") from error
-    packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
-    total = sum(entry.file_size for entry in entries)
-    if packed or total > size:
+    if not is_plain:
         what = f"{len(packed)} compressed entries" if packed else "entries that overlap"
         raise ValueError(
             f"{path} is not a weights file: it has {what} ({total} bytes in a file of {size}), which torch.save never writes"
         )
+    for content in pickles:
+        _check_calls(path, io.BytesIO(content), 1)

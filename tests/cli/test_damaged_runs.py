@@ -29,15 +29,6 @@ DAMAGES = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from ssv.data.toy.world import write_world
-
-    root = tmp_path_factory.mktemp("damaged") / "toy"
-    write_world(root, size="tiny", workers=2)
-    return root
-
-
-@pytest.fixture(scope="module")
 def finished(world, tmp_path_factory):
     """The folder ``outputs`` with one run, evaluated once."""
     outputs = tmp_path_factory.mktemp("finished") / "outputs"

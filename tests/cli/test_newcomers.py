@@ -23,15 +23,6 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from ssv.data.toy.world import write_world
-
-    root = tmp_path_factory.mktemp("newcomers") / "toy"
-    write_world(root, size="tiny", workers=2)
-    return root
-
-
 @pytest.fixture
 def refusal(tmp_path, monkeypatch, capfd):
     """Types a command in an empty folder; gives its exit code and the one line that it ends in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from ssv.data.readers.base import VideoError
 from ssv.data.sequences.pictures import opened
+from ssv.data.sets.lookup import named
 
 VOID = 255
 MOST_VALUES = 64
@@ -83,12 +85,12 @@ class MaskReader:
     def _check_late(self, path: str, late: list[int]) -> None:
         """Numbers of objects that appear later go on where the first mask ends."""
         self._late |= {*late}
-        most = max(self._numbers.values(), default=0) if VOID not in self._numbers.values() else len(self._numbers) - 2
+        most = len({*self._numbers.values()} - {0, VOID})
         if self._late and sorted(self._late) != list(range(most + 1, most + 1 + len(self._late))):
             raise VideoError(
                 path,
                 f"this mask has the numbers {_listed(late)}, the first of its sequence 1 to {most}; data.sequences.renumber=true "
-                "leaves out what appears later",
+                "skips what appears later",
             )
 
     def _meaning(self, path: str, mask: _Mask) -> dict[int, int]:
@@ -111,7 +113,7 @@ class MaskReader:
         return {0: 0, VOID: VOID, **{value: number for number, value in enumerate(ids, 1)}}
 
     def _colours(self, path: str, colours: list[int], mask: _Mask) -> dict[int, int]:
-        palette = {int(code): number for number, code in reversed(list(enumerate(mask_palette().astype(int) @ CODE)))}
+        palette = _davis_numbers()
         if all(colour in palette for colour in colours):
             ids = sorted(palette[colour] for colour in colours if palette[colour] != VOID)
             if self.merged:
@@ -226,7 +228,7 @@ def _check_palette(path: str, mask: _Mask, first: _Mask | None) -> None:
         )
     if first is None or first.palette is None:
         return
-    davis = {int(code): number for number, code in reversed(list(enumerate(mask_palette().astype(int) @ CODE)))}
+    davis = _davis_numbers()
     colours = {int(first.palette[value]): int(value) for value in np.unique(first.values)}
     if all(davis.get(code) == number for code, number in colours.items()):
         colours = davis
@@ -243,14 +245,14 @@ def _check_palette(path: str, mask: _Mask, first: _Mask | None) -> None:
 def _check_smoothing(path: str, mask: _Mask) -> None:
     """Raises VideoError where values are most likely mixtures of others."""
     values = [int(value) for value in np.unique(mask.values) if value]
-    palette = set((mask_palette().astype(int) @ CODE).tolist())
-    is_drawn = mask.palette is not None and palette.issuperset(mask.palette[values].tolist())
+    palette = _davis_numbers().keys()
+    is_drawn = mask.palette is not None and palette >= {*mask.palette[values].tolist()}
     if mask.kind != "colour":
         ids = [value for value in values if value != VOID]
         if not is_drawn and _is_grey_smoothed(mask.values, ids):
             raise VideoError(path, f"this mask has {len(ids)} {mask.kind} values, most of them on edges; {SMOOTHED}")
         return
-    if not palette.issuperset(values) and (len(values) > MOST_VALUES or _is_smoothed(mask.values, values)):
+    if not palette >= {*values} and (len(values) > MOST_VALUES or _is_smoothed(mask.values, values)):
         raise VideoError(path, f"this mask has {len(values)} colours, among them mixtures; {SMOOTHED}")
 
 
@@ -285,8 +287,13 @@ def _range(ids: list[int]) -> str:
 
 
 def _listed(values: list[int]) -> str:
-    more = len(values) - 8
-    return ", ".join(map(str, values[:8])) + (f" and {more} more" if more > 0 else "")
+    return named([str(value) for value in values], most=8)
+
+
+@cache
+def _davis_numbers() -> dict[int, int]:
+    """Object number of each colour of the DAVIS palette, as a code."""
+    return {int(code): number for number, code in reversed(list(enumerate(mask_palette().astype(int) @ CODE)))}
 
 
 def write_mask(path: Path, ids: np.ndarray) -> None:

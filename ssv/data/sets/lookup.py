@@ -28,10 +28,10 @@ def not_found(root: str, missing: str, *, get: str, layout: str) -> DataNotFound
     )
 
 
-def named(names: Sequence[str]) -> str:
-    """The first few names of a list, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+def named(names: Sequence[str], *, most: int = NAMED, between: str = ", ") -> str:
+    """The first few names of a list, or other parts of a message, and how many more there are."""
+    more = len(names) - most
+    return between.join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ssv.data.lists import read_table, some
+from ssv.data.lists import read_table
 from ssv.data.sets.lookup import named, not_found
 from ssv.types import Video
 
@@ -66,7 +66,7 @@ def _rows(path: str) -> dict[int, dict[str, str]]:
             first_line[place] = line
             rows[line] = row
     if bad:
-        raise ValueError(f"{path}: {some(bad)}")
+        raise ValueError(f"{path}: {named(bad, between='; ')}")
     return rows
 
 
