@@ -283,7 +283,7 @@ def reading(
         lengths = {path: len(look(path).info.seconds) for path in paths}
         lengths = {path: length for path, length in lengths.items() if length >= FRAMES * stride}
         if not lengths:
-            print(f"{corpus}, stride {stride}: left out, no video has {FRAMES * stride} frames", flush=True)
+            print(f"{corpus}, stride {stride}: skipped, no video has {FRAMES * stride} frames", flush=True)
             continue
         costs = compared(methods, lengths, stride, rounds)
         clip = 1000 * statistics.median(costs["floor"]) / (3 * len(lengths))
@@ -300,7 +300,7 @@ def travelling(corpus: str, prepared: list[str], root: str, rounds: int, strides
     for stride in strides:
         paths = 48 * [path for path in prepared if len(look(path).info.seconds) >= FRAMES * stride]
         if not paths:
-            continue  # said before
+            continue  # reported by `reading`
         videos, times = [Video(path) for path in paths], Times([look(path).info.seconds for path in paths])
         sampler, crop = RandomClips(frames=FRAMES, stride=stride), RandomResizedCrop(CROP)
         dataset = VideoDataset(videos, sampler, crop, PreparedReader(root), times=times)

@@ -5,8 +5,8 @@
 Each video is decoded by `ffmpeg` from its first frame to its last, without seeking. Every reader then reads single
 frames at random entries in random order, and some of them at once. mpeg4 and mjpeg are copies
 that `ssv prepare` made, of short side 128; they are compared at that size. A frame is right if its mean difference from
-ffmpeg's is small (8 of 255 levels, for programs differ in how they make RGB; 14 in a copy that was coded anew) and that from
-no other frame kept is smaller. A video that a reader refuses is no error, and is
+ffmpeg's is small (8 of 255 levels, because programs convert to RGB in different ways; 14 in a re-encoded copy) and its difference
+from every other frame that was kept is larger. A video that a reader refuses is no error, and is
 listed with the reason. Without folders, a small toy world is rendered and judged. Exit code 1: something differs.
 """
 
@@ -58,7 +58,7 @@ Read = Callable[[str, Sequence[Sequence[int]]], tuple[int, list[np.ndarray]]]
 
 
 class Apart:
-    """Another process, so that a decoder that crashes or hangs is a verdict; started anew after one."""
+    """Another process, so that a decoder that crashes or hangs is a verdict; restarted after one."""
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None

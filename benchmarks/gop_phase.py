@@ -61,7 +61,7 @@ def main() -> None:
                 videos_of = list(measured(root, given.videos, f"{source.name}, {encoder}"))
                 if len(videos_of) < 3:
                     print(
-                        f"{source.name:24}{encoder:>9}  left out: {len(videos_of)} videos of {SHORTEST} frames, needed are 3"
+                        f"{source.name:24}{encoder:>9}  skipped: {len(videos_of)} videos have {SHORTEST} frames or more, 3 are needed"
                     )
                     continue
                 frames = join(videos_of)

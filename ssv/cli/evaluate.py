@@ -172,7 +172,7 @@ def make_random(config: dict[str, Any], data: VideoDataModule) -> Path:
 def run_of(file: Path, provenance: dict[str, Any], config: dict[str, Any]) -> Path:
     """The folder of the run that weights belong to; public files get one of their own.
 
-    A ``run.json`` that is damaged is written anew from what the weights say they are.
+    A ``run.json`` that is damaged is rewritten from what the weights say they are.
     """
     born = file.parent / "run.json"
     if born.exists():
@@ -181,13 +181,13 @@ def run_of(file: Path, provenance: dict[str, Any], config: dict[str, Any]) -> Pa
             known = {key: provenance[key] for key in IDENTITY if type(provenance.get(key)) is IDENTITY[key]}
             made: Any = provenance.get("config")
             if len(known) < len(IDENTITY) or not is_configuration(made):
-                raise UserError(f"{born} is damaged; run the command that made the run again, which writes it anew")
+                raise UserError(f"{born} is damaged; run the command that made the run again, which rewrites it")
             labels = {"uses_labels": True} if made["run"].get("uses_labels") is True else {}
             write_json(
                 born,
                 {**known, **labels, "command": str(made.get("command", "")), "network": network(made.get("backbone"))},
             )
-            print(f"{born} was damaged (empty or cut off, as after a power cut) and is written anew", flush=True)
+            print(f"{born} was damaged (empty or cut off, as after a power cut) and is rewritten", flush=True)
         return file.parent
     entry = config["entry"]
     parts = {"pretext": "public", "backbone": f"{file.stem}-{entry}" if entry else file.stem, "data": "none"}

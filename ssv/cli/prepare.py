@@ -59,7 +59,7 @@ def said(summary: Summary, root: str, out: str) -> list[str]:
         told.append(f"not copied, too large for lists: {', '.join(summary.left_out)}")
     if summary.outside:
         told.append(
-            f"left out, for they lead out of {root}: {len(summary.outside)} links ({named(summary.outside)}); "
+            f"skipped {len(summary.outside)} links that point outside {root} ({named(summary.outside)}); "
             "links=true follows them"
         )
     times = reading_times(root, out)

@@ -144,7 +144,7 @@ def clash(folder: Path, config: dict[str, Any]) -> list[str]:
 
 
 def tell_damaged(folder: Path) -> None:
-    """Print one line about the files of a run that are there and cannot be read: they are written anew."""
+    """Print one line about the files of a run that are there and cannot be read: they are rewritten."""
 
     def is_damaged(name: str) -> bool:
         if name != "config.yaml":

@@ -44,7 +44,7 @@ def read_config(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not is_whole or not isinstance(found.get("run"), dict):
         raise UserError(
             f"{file} is damaged (empty or cut off, as after a power cut); run the command that made the run again, which "
-            "writes it anew"
+            "rewrites it"
         )
     return {str(key): value for key, value in found.items()}
 

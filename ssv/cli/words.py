@@ -15,7 +15,7 @@ from ssv.cli.errors import UserError
 
 WORD = re.compile(r"([~+]{0,2}[A-Za-z_][\w./@-]*)=(.*)", re.DOTALL)
 STRUCTURE = "[{\"'"
-"""A value that begins so is a list, a dict or quoted; what is wrong with it is better said than covered up."""
+"""A value that begins so is a list, a dict or quoted; its errors are reported, not hidden by quotes."""
 
 
 def path_first(words: list[str], key: str, keys: Collection[str]) -> list[str]:

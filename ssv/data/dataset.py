@@ -135,14 +135,14 @@ class VideoDataset(Dataset[Clips]):
         return digest.hexdigest()
 
     def files_fingerprint(self) -> str:
-        """Tells the files of one list of videos apart from others under the same names: their sizes and times."""
+        """A digest of the files' sizes and modification times: it changes if videos are replaced under the same names."""
         digest = blake2b(digest_size=8)
         for row in range(len(self)):
             try:
                 known = os.stat(self.path(row))
                 # Whole seconds: what copying to another file system keeps of a time.
                 digest.update(f"{known.st_size} {int(known.st_mtime)}\0".encode())
-            except OSError:  # said when it is read
+            except OSError:  # reported when it is read
                 digest.update(b"\0")
         return digest.hexdigest()
 

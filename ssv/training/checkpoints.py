@@ -56,19 +56,14 @@ def save_atomically(value: object, path: Path) -> None:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written atomically; the one before is kept as ``previous.ckpt``."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._written: set[Path] = set()  # whole, and not read again to see that
-
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``path``, keeping what stood there under ``previous.ckpt``."""
         target = Path(path)
         spare = target.with_name(".spare.partial")
-        if target.exists() and (target in self._written or is_whole_archive(target)):
+        if is_whole_archive(target):
             spare.unlink(missing_ok=True)
             os.link(target, spare)
         save_atomically(checkpoint, target)
-        self._written.add(target)
         if spare.exists():
             spare.replace(target.with_name("previous.ckpt"))
 

@@ -507,7 +507,7 @@ def test_links_that_lead_out_are_left_out_and_named_unless_asked_for(pile, tmp_p
     with_links = prepare(str(pile), str(tmp_path / "with"), short_side=32, links=True)
     assert with_links.videos == without.videos + 2
     assert not with_links.outside
-    with pytest.raises(ValueError, match=r"no videos below .* \(1 links lead out of it; links=true follows them\)"):
+    with pytest.raises(ValueError, match=r"no videos below .* \(1 links point outside it; links=true follows them\)"):
         (tmp_path / "farm").mkdir()
         (tmp_path / "farm" / "film.mp4").symlink_to(outside / "film.mp4")
         prepare(str(tmp_path / "farm"), str(tmp_path / "farmed"))

@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 class Summary(NamedTuple):
     """What there is now. ``made``: videos prepared by this call. ``bytes_before`` and ``bytes_after``: of all sound
     videos. ``broken``: reason by relative path. ``left_out``: other files too large to copy. ``outside``: links that
-    lead out of the data set.
+    point outside the data set.
     """
 
     videos: int
@@ -72,7 +72,7 @@ def prepare(
         gop: frames from one keyframe to the next; None: 8, or 1 with "mjpeg", which has no other.
         pictures: whether folders of numbered pictures become videos; None: where there are no videos.
         rate: their frames per second.
-        links: whether links that lead out of ``root`` are followed.
+        links: whether links that point outside ``root`` are followed.
         workers: processes.
         limit: seconds without a frame after which a video counts as one that hangs its decoder, and is broken.
         progress: called with the numbers of files done and of all.
@@ -88,7 +88,7 @@ def prepare(
     found = walk(root, pictures=pictures, links=links)
     items, outside = [item for item in found if item.kind != "outside"], [i.path for i in found if i.kind == "outside"]
     if all(item.kind == "other" for item in items):
-        also = f" ({len(outside)} links lead out of it; links=true follows them)" if outside else ""
+        also = f" ({len(outside)} links point outside it; links=true follows them)" if outside else ""
         raise ValueError(f"no videos below {os.path.abspath(root)}{also}; name the folder that holds them, root=/path")
     settings = {"prepare": VERSION, "encoder": encoder, "short_side": short_side, "gop": gop, "rate": rate}
     workplace = Path(out, WORKPLACE)

@@ -22,7 +22,7 @@ CODE = np.array([1 << 16, 1 << 8, 1])  # of a colour, as one number
 
 
 class MaskReader:
-    """Reads the masks of one sequence as label maps. What a value means is settled by the first of them.
+    """Reads the masks of one sequence as label maps. The first mask defines what a value means.
 
     - A palette file holds the object numbers themselves; 255 is void.
     - A grey file (also saved as RGB) does too, except that one of 0 and 255 alone is one object (DAVIS 2016).
@@ -83,7 +83,7 @@ class MaskReader:
         return value
 
     def _check_late(self, path: str, late: list[int]) -> None:
-        """Numbers of objects that appear later go on where the first mask ends."""
+        """Refuse objects that appear later unless their numbers continue those of the first mask."""
         self._late |= {*late}
         most = len({*self._numbers.values()} - {0, VOID})
         if self._late and sorted(self._late) != list(range(most + 1, most + 1 + len(self._late))):
@@ -131,7 +131,7 @@ class MaskReader:
             return {0: 0, **{colour: place.get(palette[colour], VOID) for colour in colours}}
         if self.classes is not None:
             raise VideoError(
-                path, "this mask has colours that are none of the palette of DAVIS and VOC; save the classes"
+                path, "this mask has colours that are not in the DAVIS and VOC palette; save the class numbers"
             )
         if not self.merged and len(colours) > 1 and not np.any(mask.values == 0):
             raise VideoError(
@@ -141,10 +141,10 @@ class MaskReader:
 
 
 RANGE = "the classes are 0 to {}, 255 is void"
-SMOOTHED = "smoothing or compression leaves them: save the masks as PNG, without smoothing"
+SMOOTHED = "smoothing or compression leaves them: save the masks as PNG without smoothing"
 HELP = (
-    "a palette read as grey values or a smoothed edge looks so: save the object numbers, or set "
-    "data.sequences.renumber=true to take these values for the objects"
+    "this happens if a palette is read as grey values, or edges are smoothed. Save the object numbers, or set "
+    "data.sequences.renumber=true to use these values as the objects"
 )
 
 
@@ -178,14 +178,14 @@ def _load(path: str) -> _Mask:
     if alpha is not None:
         if np.any((alpha > 0) & (alpha < 255)):
             raise VideoError(
-                path, "this mask has pixels that are half transparent, as smoothed edges are; save it without"
+                path, "this mask has pixels that are half transparent, as smoothed edges are; remove the transparency"
             )
         values = np.where(alpha == 0, 0, values)
     return _Mask(kind, values, palette)
 
 
 def _has_16_bits(image: Image.Image) -> bool:
-    """Whether the file has 16 bits a channel, of which Pillow keeps the upper eight without a word."""
+    """Whether the file has 16 bits a channel, of which Pillow keeps only the upper eight, without an error."""
     return any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
 
 

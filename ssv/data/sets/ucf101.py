@@ -51,14 +51,14 @@ def ucf101(root: str, split: str, *, fold: int = 1) -> list[Video]:
     listed = [words[0] for words in lines]
     if not listed or len(set(listed)) < len(listed):
         raise ValueError(
-            f"UCF101: {name} {'lists a video twice' if listed else 'lists no video'}; take it from the archive anew"
+            f"UCF101: {name} {'lists a video twice' if listed else 'lists no video'}; restore it from the archive"
         )
     for words in lines:  # train lists have the class's number beside the name
         known = labels.get(words[0].split("/")[0].lower())
         if known is not None and len(words) > 1 and words[1] != str(known + 1):
             raise ValueError(
-                f"UCF101: {name} has {' '.join(words)!r}, but classInd.txt gives this class the number {known + 1}; take both lists "
-                "from the archive anew"
+                f"UCF101: {name} has {' '.join(words)!r}, but classInd.txt gives this class the number {known + 1}; restore both "
+                "lists from the archive"
             )
     if missing := absent(folder, listed):
         what = f"UCF101: {len(missing)} of the {len(listed)} videos in {name} are missing: {named(missing)}"
