@@ -102,12 +102,12 @@ def remarks(pile: Pile) -> list[str]:
     if found.oblong:
         path, shape = next(iter(found.oblong.items()))
         sentences.append(
-            f"{number(len(found.oblong), 'video')} with pixels that are not square, read as stored: a pixel of "
-            f"{printable(path)} is shown {shape} times as wide as high; re-encode them where shapes matter"
+            f"{number(len(found.oblong), 'video')} with pixels that are not square, read as stored: those of "
+            f"{printable(path)} are {shape} times as wide as high; re-encode if shapes matter"
         )
     if found.interlaced:
         sentences.append(
-            f"{number(len(found.interlaced), 'video')} interlaced, read as stored, two moments in a frame: "
+            f"{number(len(found.interlaced), 'interlaced video')}, read as stored, each frame showing two moments: "
             f"{named(found.interlaced)}"
         )
     if pile.groups:

@@ -158,8 +158,8 @@ def test_words_for_a_large_pile():
         still={},
         black={},
         cuts=4,
-        oblong={},
-        interlaced=[],
+        oblong={"wide.mp4": "16/11"},
+        interlaced=["a.dv", "b.mpg"],
         decoded=1203,
     )
     pile = Pile(
@@ -181,6 +181,8 @@ def test_words_for_a_large_pile():
     assert "and 290 more, in the index" in text and "15 more kinds" in text and "100 clips a second" in text
     assert "240 videos look like another one, in 30 groups" in text and "5 groups" in text
     assert "1 header with a wrong number of frames, h.mp4 says 164 and has 77" in text
+    assert "1 video with pixels that are not square, read as stored: those of wide.mp4 are 16/11 times as wide" in text
+    assert "2 interlaced videos, read as stored, each frame showing two moments: a.dv, b.mpg" in text
     assert "shut: Permission denied" in text
     assert next_commands(pile) == [
         "ssv prepare /videos out=FAST_FOLDER max_broken=300",
