@@ -8,7 +8,7 @@ import os
 import re
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ from av.stream import Disposition
 
 from ssv.data.readers.base import Orientation, VideoError, VideoInfo
 from ssv.data.readers.headers import Carried, resets_decoder, size_header
-from ssv.data.readers.packets import ONE_FRAME_A_PACKET, Decodable, Packet, Showing, Table, make_table, recordings
+from ssv.data.readers.joins import Joins, restarts
+from ssv.data.readers.packets import ONE_FRAME_A_PACKET, Decodable, Packet, Showing, Table, make_table
 
 
 class Look(NamedTuple):
@@ -46,8 +47,6 @@ class Look(NamedTuple):
 _CROOKED = 0.02  # a degree: what rounding leaves of a quarter turn
 _EXPLODE = {"err_detect": "explode"}
 _FIELDS_WITHIN = 1 << 22  # bytes
-_TS_PACKET = 188  # bytes
-_JOIN = 3  # packets from one that a join cut to the keyframe that begins the next recording
 
 
 def probe(path: str) -> VideoInfo:
@@ -225,7 +224,7 @@ def _look(path: str, beat: Callable[[], None]) -> Look:
         codec: str = stream.codec_context.name
         name: str = container.format.name
         is_decodable, shows, is_clean, sizes = Decodable(name), Showing(codec), _Clean(stream), _Sizes(stream)
-        joins = _Joins(path, name)
+        joins = Joins(path, name)
         for packet in demuxed(container, stream):
             beat()
             joins.see(packet, len(packets))
@@ -252,7 +251,7 @@ def _look(path: str, beat: Callable[[], None]) -> Look:
     else:
         table = _decoded_table(path, beat, ticks_per_frame)
     if joins.found:
-        if len(joins.found) > _restarts(path, packets):
+        if len(joins.found) > restarts(path, packets):
             raise joins.damage(joins.found[0])
         if (count := count_decodable(path)) != len(table.ticks):
             where = f"{count} of {len(table.ticks)} frames come out of the decoder, for it was joined at packet {joins.found[0]}"
@@ -304,52 +303,6 @@ def _decoded_table(path: str, beat: Callable[[], None], ticks_per_frame: float) 
     timed = len(known) == len(times) and all(a < b for a, b in zip(known, known[1:]))
     ticks = known if timed else [round(place * ticks_per_frame) for place in range(len(times))]
     return Table(np.array(ticks, dtype=np.int64), timed, np.zeros(min(1, len(ticks)), dtype=np.int64), False)
-
-
-def _restarts(path: str, packets: Sequence[Packet]) -> int:
-    """How often a transport stream begins anew: time goes back, or the numbers of its tables do."""
-    cells = np.fromfile(path, dtype=np.uint8)
-    cells = cells[: len(cells) // _TS_PACKET * _TS_PACKET].reshape(-1, _TS_PACKET)
-    times = len(recordings(packets)) - 1
-    for table in (0x00, 0x11):  # programs, services
-        mine = cells[(cells[:, 0] == 0x47) & (cells[:, 1] & 0x1F == 0) & (cells[:, 2] == table)]
-        counts = (mine[:, 3] & 15).astype(np.int64)
-        times = max(times, int(((counts[1:] == 0) & (counts[:-1] != 15)).sum()))
-    return times
-
-
-class _Joins:
-    """Tells places where recordings were joined from damage: FFmpeg calls the last packet before one incomplete.
-
-    Transport streams may be joined by writing one file after the other: a keyframe follows at once, and time or the
-    numbers of tables begin anew. A hole in the stream does neither, or the second not.
-    """
-
-    def __init__(self, path: str, container: str) -> None:
-        self.path, self.may_join = path, container == "mpegts"
-        self.found: list[int] = []
-        self._open: int | None = None
-
-    def see(self, packet: Any, number: int) -> None:
-        """The next packet of the file. Raises VideoError for damage."""
-        if self._open is not None and packet.size and packet.is_keyframe:
-            self.found.append(self._open)
-            self._open = None
-        if self._open is not None and number - self._open >= _JOIN:
-            raise self.damage(self._open)
-        if packet.is_corrupt:
-            if not self.may_join:
-                raise self.damage(number)
-            self._open = number if self._open is None else self._open
-
-    def end(self) -> None:
-        """No packet is left. Raises VideoError where the last one is incomplete."""
-        if self._open is not None:
-            raise self.damage(self._open)
-
-    def damage(self, number: int) -> VideoError:
-        """The reason for an incomplete packet."""
-        return VideoError(self.path, f"cut short or damaged: packet {number} is incomplete")
 
 
 class _Sizes:
