@@ -176,6 +176,21 @@ def test_transport_streams_written_one_after_the_other(tmp_path):
     assert np.allclose(np.diff(seconds), 0.04, atol=1e-3), "each begins a frame after the one before it"
 
 
+@pytest.mark.parametrize("bframes", [(2, 0), (0, 2), (2, 2, 0)], ids=str)
+def test_joined_recordings_may_begin_at_other_times(tmp_path, bframes):
+    parts = [
+        write_numbered(
+            tmp_path / f"{n}.ts", frames=60, first=60 * n, options=x264(keyint=10, bframes=count)
+        ).read_bytes()
+        for n, count in enumerate(bframes)
+    ]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    last = 60 * len(parts) - 1
+    assert len(look(str(tmp_path / "joined.ts")).info.seconds) == last + 1
+    assert numbers(tmp_path / "joined.ts", [0, 59, 60, 61, last]) == [0, 59, 60, 61, last]
+    assert not examine(str(tmp_path / "joined.ts"), lambda: None, decode=True).reason
+
+
 def with_sound(path, frames, first):
     """A transport stream with a sound stream beside the numbered pictures."""
     with av.open(str(path), "w") as container:

@@ -91,7 +91,9 @@ class Decodable:
 
     def __call__(self, pts: int | None, is_keyframe: bool) -> bool:
         """True when the packet shown at ``pts``, the next in the file, can be decoded."""
-        if not self._has_begun and is_keyframe:
+        # A keyframe shown before the first one begins another recording, written behind the one before.
+        begins = not self._has_begun or (self._first is not None and pts is not None and pts < self._first)
+        if is_keyframe and begins:
             self._has_begun, self._first = True, pts if self._has_times else None
         return self._has_begun and (self._first is None or pts is None or pts >= self._first)
 
